@@ -214,3 +214,177 @@ impl FromStr for Did {
         Self::parse(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn did() -> Did {
+        Did::new("devnet", Hash([7; 32])).unwrap()
+    }
+
+    fn refused(text: &str, expected: DidError) {
+        assert_eq!(Did::parse(text), Err(expected), "{text}");
+    }
+
+    /// A DID whose suffix is the base58btc of `bytes`, whatever they are.
+    fn with_multihash(bytes: &[u8]) -> String {
+        format!("did:sillok:devnet:z{}", bs58::encode(bytes).into_string())
+    }
+
+    fn multihash(prefix: &[u8], digest_len: usize) -> Vec<u8> {
+        [prefix, &vec![7; digest_len]].concat()
+    }
+
+    #[test]
+    fn a_did_goes_both_ways() {
+        for (network, digest) in [
+            ("devnet", [7; 32]),
+            ("a", [0; 32]),
+            ("0", [255; 32]),
+            ("abcdefghijklmnopqrstuvwx", [1; 32]),
+        ] {
+            let did = Did::new(network, Hash(digest)).unwrap();
+            assert_eq!(Did::parse(&did.to_string()), Ok(did.clone()));
+            assert_eq!((did.network(), did.digest()), (network, Hash(digest)));
+            assert_eq!(did.suffix().len(), 47, "the length does not depend on the digest");
+        }
+    }
+
+    #[test]
+    fn the_spelling_is_golden() {
+        assert_eq!(
+            did().to_string(),
+            "did:sillok:devnet:zgVx96LvWYTq4ouocjvwMMa1NAXtiAquREsid1RCcYLtATQ"
+        );
+        assert_eq!(with_multihash(&multihash(&[0x1e, 0x20], 32)), did().to_string());
+    }
+
+    #[test]
+    fn text_outside_the_syntax_of_dids_is_not_a_did() {
+        let check = |text: &str, reason| refused(text, DidError::NotADid { reason });
+        check("", "it does not begin with did:");
+        check("not-a-did", "it does not begin with did:");
+        check(" did:sillok:devnet:z1", "it does not begin with did:");
+        check("DID:sillok:devnet:z1", "it does not begin with did:");
+        check("urn:did:sillok:devnet:z1", "it does not begin with did:");
+        check("did", "it does not begin with did:");
+        check("did:", "nothing follows the method name");
+        check("did:example", "nothing follows the method name");
+        check("did::devnet:z1", "the method name is empty");
+        check("did:Sillok:devnet:z1", "the method name has characters other than a-z and 0-9");
+        check("did:SILLOK:devnet:z1", "the method name has characters other than a-z and 0-9");
+        check("did:sil-lok:devnet:z1", "the method name has characters other than a-z and 0-9");
+        check("did:sillok:", "the last part is empty");
+        check("did:sillok:devnet:", "the last part is empty");
+        check("did:sillok:devnet:z1:", "the last part is empty");
+        check("did:sillok:devnet:z1#key", "it has a path, query or fragment");
+        check("did:sillok:devnet#z1:a", "it has a path, query or fragment");
+        check("did:sillok:devnet:z1?a=b", "it has a path, query or fragment");
+        check("did:sillok:devnet/../other:z1", "it has a path, query or fragment");
+        check("did:sillok:devnet:z1 ", "it has a character that DIDs do not have");
+        check("did:sillok:devnet:z1\n", "it has a character that DIDs do not have");
+        check("did:sillok:devnet:z1\0", "it has a character that DIDs do not have");
+        check("did:sillok:[::1]:z1", "it has a character that DIDs do not have");
+        check("did:sillok:dev\u{ac00}:z1", "it has a character that DIDs do not have");
+        check("did:sillok:devnet:z%", "a percent sign is not followed by two hexadecimal digits");
+        check("did:sillok:devnet:z%4", "a percent sign is not followed by two hexadecimal digits");
+        check("did:sillok:devnet:z%4g", "a percent sign is not followed by two hexadecimal digits");
+    }
+
+    #[test]
+    fn dids_of_other_methods_are_left_to_others() {
+        for text in [
+            "did:example:123",
+            "did:web:example.com",
+            "did:webvh:a:b%3A1:c",
+            "did:sillok2:a:b",
+            "did:x::y",
+            "did:x:.",
+        ] {
+            refused(text, DidError::OtherMethod);
+        }
+    }
+
+    #[test]
+    fn there_are_exactly_a_network_and_a_suffix() {
+        let suffix = did().suffix();
+        refused(&format!("did:sillok:{suffix}"), DidError::Parts { parts: 1 });
+        refused(&format!("did:sillok:devnet:x:{suffix}"), DidError::Parts { parts: 3 });
+        refused(&format!("did:sillok:devnet::{suffix}"), DidError::Parts { parts: 3 });
+        refused(&format!("did:sillok::devnet:{suffix}"), DidError::Parts { parts: 3 });
+    }
+
+    #[test]
+    fn a_network_is_a_short_lower_case_name() {
+        let suffix = did().suffix();
+        for network in [
+            "",
+            "Devnet",
+            "DEVNET",
+            "dev-net",
+            "dev_net",
+            "..",
+            ".",
+            "%2e%2e",
+            "127.0.0.1",
+            "registry.example",
+            "devnet%3A8080",
+            "abcdefghijklmnopqrstuvwxy",
+        ] {
+            refused(&format!("did:sillok:{network}:{suffix}"), DidError::Network);
+            assert_eq!(Did::new(network, Hash([7; 32])), Err(DidError::Network));
+        }
+    }
+
+    #[test]
+    fn a_suffix_is_base58btc_after_z() {
+        let suffix = did().suffix();
+        refused(&format!("did:sillok:devnet:{}", &suffix[1..]), DidError::SuffixBase);
+        refused(&format!("did:sillok:devnet:Z{}", &suffix[1..]), DidError::SuffixBase);
+        refused("did:sillok:devnet:u1e20", DidError::SuffixBase);
+        refused("did:sillok:devnet:..", DidError::SuffixBase);
+        for bad in ["0", "O", "I", "l", "-", "_", ".", "%41"] {
+            refused(&format!("did:sillok:devnet:{suffix}{bad}"), DidError::SuffixAlphabet);
+        }
+        refused(&format!("did:sillok:devnet:{}", "z".repeat(66)), DidError::SuffixAlphabet);
+        refused(&format!("did:sillok:devnet:{}", "z".repeat(100_000)), DidError::SuffixAlphabet);
+    }
+
+    #[test]
+    fn a_suffix_is_a_blake3_multihash_of_32_bytes() {
+        // SHA-256, identity, a bare digest, nothing.
+        refused(&with_multihash(&multihash(&[0x12, 0x20], 32)), DidError::HashFunction);
+        refused(&with_multihash(&multihash(&[0x1f, 0x20], 32)), DidError::HashFunction);
+        refused(&with_multihash(&multihash(&[], 32)), DidError::HashFunction);
+        refused("did:sillok:devnet:z", DidError::HashFunction);
+        refused(&with_multihash(&multihash(&[0x1e, 0x20], 31)), DidError::DigestLength);
+        refused(&with_multihash(&multihash(&[0x1e, 0x20], 33)), DidError::DigestLength);
+        refused(&with_multihash(&multihash(&[0x1e, 0x1f], 31)), DidError::DigestLength);
+        refused(&with_multihash(&multihash(&[0x1e, 0x21], 33)), DidError::DigestLength);
+        refused(&with_multihash(&multihash(&[0x1e, 0x14], 20)), DidError::DigestLength);
+        refused(&with_multihash(&[0x1e, 0x20]), DidError::DigestLength);
+        refused(&with_multihash(&[0x1e]), DidError::DigestLength);
+    }
+
+    #[test]
+    fn a_suffix_has_one_spelling() {
+        let suffix = did().suffix();
+        // A leading 1 is a zero byte that other decoders might strip.
+        refused(&format!("did:sillok:devnet:z1{}", &suffix[1..]), DidError::SuffixNotCanonical);
+        // 0x1e and 0x20 as varints that are longer than need be.
+        refused(&with_multihash(&multihash(&[0x9e, 0x00, 0x20], 32)), DidError::SuffixNotCanonical);
+        refused(&with_multihash(&multihash(&[0x1e, 0xa0, 0x00], 32)), DidError::SuffixNotCanonical);
+        // Case matters: another suffix is another DID or none.
+        let swapped: String = suffix[1..]
+            .chars()
+            .map(|c| {
+                if c.is_ascii_uppercase() { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() }
+            })
+            .collect();
+        assert!(Did::parse(&format!("did:sillok:devnet:z{swapped}")).is_err());
+        // The percent-encoded form of a letter is refused, not decoded.
+        let encoded = format!("did:sillok:devnet:z%{:02X}{}", suffix.as_bytes()[1], &suffix[2..]);
+        refused(&encoded, DidError::SuffixAlphabet);
+    }
+}

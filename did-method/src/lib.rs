@@ -11,14 +11,21 @@
 //! [`view`]. Each function is a plain function of its arguments: no clock, no randomness, no I/O. Whether a key
 //! may act, and whether a DID exists, is the ledger's to say and is deliberately not here.
 
+pub mod datetime;
 pub mod did;
+pub mod did_url;
 pub mod document;
 pub mod inception;
 pub mod key;
+pub mod operation;
 pub mod service;
 pub mod signature;
+pub mod statement;
+pub mod view;
 
+pub use datetime::{DatetimeError, format_datetime, parse_datetime};
 pub use did::{Did, DidError, METHOD, NETWORK_CHARS_MAX, check_network};
+pub use did_url::{DidUrl, DidUrlError, UrlPart};
 pub use document::{
     ASSERTION_METHOD, AUTHENTICATION, CAPABILITY_DELEGATION, CAPABILITY_INVOCATION,
     DEVICE_RELATIONSHIPS, DOCUMENT_BYTES_MAX, DocumentError, KEY_AGREEMENT, KEYS_MAX, SERVICES_MAX,
@@ -26,5 +33,18 @@ pub use document::{
 };
 pub use inception::inception_digest;
 pub use key::{KeyError, check_key, from_multikey, key_id, multikey, thumbprint};
+pub use operation::{
+    CheckedOperation, CreateDid, DeactivateDid, OperationError, Recovery, SetDevice, UpdateDid,
+    inception, is_verification_key,
+};
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};
+pub use statement::{
+    acting_role_string, approval_string, author_statement, author_statement_hash, author_string,
+    head_hash, operation_hash, operation_list_hash, private_content_hash, submitter_string,
+    transaction_id,
+};
+pub use view::{
+    DID_CONTEXT, DID_MEDIA_TYPE, Resolution, ResolutionError, document_json, error_json,
+    resolution_json,
+};

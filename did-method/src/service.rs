@@ -164,3 +164,180 @@ pub const fn service_type(kind: ServiceKind) -> &'static str {
         ServiceKind::DidResolver => "DidResolver",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(endpoint: &str, expected: EndpointError) {
+        assert_eq!(check_endpoint(endpoint), Err(expected), "{endpoint}");
+    }
+
+    #[test]
+    fn endpoints_inside_the_grammar_are_accepted() {
+        let label = "a".repeat(63);
+        for endpoint in [
+            "https://registry.example",
+            "https://registry.example:8443",
+            "https://registry.example:1/a",
+            "https://registry.example:65535",
+            "https://a.b",
+            "https://a.b/c",
+            "https://1.2.3.4.example",
+            "https://0-9.xn--3e0b707e",
+            "https://registry.example/v1/Lists/~x_y-z.json",
+            "https://registry.example/..a/.../a..",
+            &format!("https://{label}.{label}.example"),
+            &format!("https://a.b/{}", "c".repeat(256 - 12)),
+        ] {
+            assert_eq!(check_endpoint(endpoint), Ok(()), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_at_most_256_bytes() {
+        refused(&format!("https://a.b/{}", "c".repeat(245)), EndpointError::TooLong { len: 257 });
+    }
+
+    #[test]
+    fn only_https_in_lower_case_is_a_scheme() {
+        for endpoint in [
+            "",
+            "http://a.b",
+            "HTTPS://a.b",
+            "Https://a.b",
+            "https:/a.b",
+            "https:a.b",
+            "//a.b",
+            "a.b",
+            " https://a.b",
+            "ftp://a.b",
+            "did:sillok:devnet:z1",
+            "mailto:hong@a.b",
+            "tel:+821012345678",
+        ] {
+            refused(endpoint, EndpointError::Scheme);
+        }
+    }
+
+    #[test]
+    fn a1_an_endpoint_has_no_place_for_a_persons_data() {
+        let check = |endpoint: &str, byte| refused(endpoint, EndpointError::Character { byte });
+        check("https://hong@a.b", b'@');
+        check("https://hong:secret@a.b", b'@');
+        check("https://a.b?rrn=9001011234567", b'?');
+        check("https://a.b/x?name=hong", b'?');
+        check("https://a.b/x#hong", b'#');
+        check("https://a.b/%ED%99%8D", b'%');
+        check("https://a.b/\u{d64d}\u{ae38}\u{b3d9}", 0xed);
+        check("https://\u{d64d}.example", 0xed);
+        check("https://a.b/hong@a.b", b'@');
+        check("https://a.b/a b", b' ');
+        check("https://a.b/a\n", b'\n');
+        check("https://a.b/a\\b", b'\\');
+        check("https://a.b/a:b", b':');
+        check("https://a.b/a;b", b';');
+        check("https://a.b/a+b", b'+');
+        check("https://a.b\0", 0);
+    }
+
+    #[test]
+    fn a_host_is_a_lower_case_name_with_a_dot() {
+        for endpoint in [
+            "https://",
+            "https:///path",
+            "https://localhost",
+            "https://localhost:8443",
+            "https://A.b",
+            "https://a.B",
+            "https://a..b",
+            "https://.a.b",
+            "https://a.b.",
+            "https://-a.b",
+            "https://a-.b",
+            "https://a.-b",
+            "https://a_b.c",
+            "https://a~b.c",
+            "https://:8443",
+            "https://:8443/a",
+            &format!("https://{}.b", "a".repeat(64)),
+        ] {
+            refused(endpoint, EndpointError::Host);
+        }
+    }
+
+    #[test]
+    fn an_ip_address_is_no_host() {
+        for endpoint in [
+            "https://127.0.0.1",
+            "https://127.0.0.1:8443/a",
+            "https://127.1",
+            "https://1.2.3.256",
+            "https://0x7f.0x1",
+            "https://a.0",
+            "https://a.1b",
+            "https://[::1]",
+            "https://[::1]:8443/a",
+            "https://[2001:db8::1]",
+        ] {
+            refused(endpoint, EndpointError::IpAddress);
+        }
+        // A single number, and one beyond it, has no dot.
+        refused("https://2130706433", EndpointError::Host);
+    }
+
+    #[test]
+    fn a_port_has_one_spelling() {
+        for port in [
+            "",
+            "0",
+            "00",
+            "01",
+            "0443",
+            "443",
+            "65536",
+            "99999999999",
+            "+80",
+            "-1",
+            "8443a",
+            "80:81",
+        ] {
+            refused(&format!("https://a.b:{port}"), EndpointError::Port);
+            refused(&format!("https://a.b:{port}/x"), EndpointError::Port);
+        }
+    }
+
+    #[test]
+    fn a_path_has_no_empty_and_no_dot_segment() {
+        for endpoint in [
+            "https://a.b/",
+            "https://a.b//",
+            "https://a.b/c/",
+            "https://a.b//c",
+            "https://a.b:8443/",
+        ] {
+            refused(endpoint, EndpointError::EmptySegment);
+        }
+        for endpoint in [
+            "https://a.b/.",
+            "https://a.b/..",
+            "https://a.b/../c",
+            "https://a.b/c/../d",
+            "https://a.b/c/./d",
+        ] {
+            refused(endpoint, EndpointError::DotSegment);
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_own_id_and_type() {
+        let kinds = (1..=6).map(|number| ServiceKind::try_from(number).unwrap());
+        let mut names: Vec<_> =
+            kinds.flat_map(|kind| [service_id(kind), service_type(kind)]).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 12);
+        assert!(!names.contains(&""));
+        assert!(ServiceKind::try_from(7).is_err(), "a new kind needs a name here");
+    }
+}

@@ -1,0 +1,323 @@
+//! The four operations on a DID, as far as they can be checked without state.
+//!
+//! [`CheckedOperation::check`] turns a decoded operation and the document beside it into domain types. What is *not*
+//! here: versions, grants, used keys and signatures; they need the state and belong to the ledger.
+
+use crate::{DocumentError, check_document, document_hash, inception_digest};
+use sillok_proto::{Hash, v1};
+
+/// Who may give a DID a new key when its own is lost (PROTOCOL §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nobody: a DID left without a device stays so.
+    None,
+    /// The registering authority together with this organization.
+    Assisted {
+        /// Digest of the countersigning organization's DID.
+        countersigner: Hash,
+    },
+}
+
+impl Recovery {
+    /// Reads the rule as it stands in a message.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::HashLength`] if the countersigner is not 32 bytes.
+    pub fn read(rule: Option<&v1::RecoveryRule>) -> Result<Self, OperationError> {
+        match rule {
+            None => Ok(Self::None),
+            Some(rule) => {
+                Ok(Self::Assisted { countersigner: hash(&rule.countersigner, "countersigner")? })
+            }
+        }
+    }
+
+    /// The rule as a field of a message.
+    #[must_use]
+    pub fn write(&self) -> Option<v1::RecoveryRule> {
+        match self {
+            Self::None => None,
+            Self::Assisted { countersigner } => {
+                Some(v1::RecoveryRule { countersigner: countersigner.to_vec() })
+            }
+        }
+    }
+}
+
+/// An operation that is well formed, with its document, and whose DID belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckedOperation {
+    /// See [`CreateDid`].
+    Create(CreateDid),
+    /// See [`UpdateDid`].
+    Update(UpdateDid),
+    /// See [`SetDevice`].
+    SetDevice(SetDevice),
+    /// See [`DeactivateDid`].
+    Deactivate(DeactivateDid),
+}
+
+/// Registering a DID under its inception.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateDid {
+    /// Digest of the new DID.
+    pub did: Hash,
+    /// Organization or holder.
+    pub kind: v1::Kind,
+    /// Digest of the registering authority.
+    pub authority: Hash,
+    /// The recovery rule.
+    pub recovery: Recovery,
+    /// The first document.
+    pub document: v1::DidDocument,
+}
+
+/// Replacing a document, and for its controller the recovery rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateDid {
+    /// Digest of the DID.
+    pub did: Hash,
+    /// Hash of the head this builds on.
+    pub previous: Hash,
+    /// The new document.
+    pub document: v1::DidDocument,
+    /// The new recovery rule, if it changes.
+    pub recovery: Option<Recovery>,
+}
+
+/// Setting or taking away a holder's one device key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetDevice {
+    /// Digest of the DID.
+    pub did: Hash,
+    /// Hash of the head this builds on. `None` only where the authority takes a device away: naming a version, it
+    /// could be outrun by a thief who updates every second.
+    pub previous: Option<Hash>,
+    /// The new document; `None` leaves the DID without a device.
+    pub document: Option<v1::DidDocument>,
+}
+
+/// The last operation of a DID.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeactivateDid {
+    /// Digest of the DID.
+    pub did: Hash,
+    /// Hash of the head this builds on.
+    pub previous: Hash,
+}
+
+/// Why an operation is refused without looking at the state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// The `oneof` is empty or of a later protocol version.
+    #[error("the operation is of no known kind; use one that this protocol version defines")]
+    UnknownOperation,
+    /// A field that holds a digest or a hash.
+    #[error("`{field}` has {len} bytes; a digest or hash has 32")]
+    HashLength {
+        /// Name of the field.
+        field: &'static str,
+        /// Length received, in bytes.
+        len: usize,
+    },
+    /// The operation names a document that does not stand beside the body.
+    #[error(
+        "the operation names a document that is not beside it; send the documents in the order of the operations"
+    )]
+    MissingDocument,
+    /// The document beside the operation has another hash.
+    #[error(
+        "the document's hash is {actual} but the operation names {named}; sign the operation for this document"
+    )]
+    DocumentHash {
+        /// Hash named in the operation.
+        named: Hash,
+        /// Hash of the document received.
+        actual: Hash,
+    },
+    /// A rule of documents.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The kind is neither organization nor holder.
+    #[error("the kind is unknown; a DID is of an organization or of a holder")]
+    UnknownKind,
+    /// Only governance registers without an authority.
+    #[error("a DID is registered by an authority; name its digest")]
+    AuthorityRequired,
+    /// A new holder brings the key of its device.
+    #[error("a new holder has no device key; create the DID with the key of its device")]
+    DeviceRequired,
+    /// The authority cannot assist itself.
+    #[error("the countersigner is the registering authority itself; name another organization")]
+    CountersignerIsAuthority,
+    /// The digest is not the hash of the inception.
+    #[error(
+        "the inception's digest is {actual} but the operation names {named}; derive the DID from its first keys, authority and recovery rule"
+    )]
+    InceptionMismatch {
+        /// Digest named in the operation.
+        named: Hash,
+        /// Digest of the inception.
+        actual: Hash,
+    },
+    /// A device is set by a document that has none.
+    #[error(
+        "the document of `set device` has no device key; leave the document out to take the device away"
+    )]
+    NoDeviceInDocument,
+    /// A device can be given only on top of a named version.
+    #[error(
+        "setting a device key names the version it builds on; resolve the DID and set `previous`"
+    )]
+    PreviousRequired,
+}
+
+fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, OperationError> {
+    Hash::from_slice(bytes).ok_or(OperationError::HashLength { field, len: bytes.len() })
+}
+
+/// Can the key sign, and so prove possession? Key-agreement keys cannot.
+#[must_use]
+pub fn is_verification_key(key: &v1::PublicKey) -> bool {
+    key.algorithm() != v1::Algorithm::X25519
+}
+
+/// The inception of a DID: what its digest is the hash of.
+#[must_use]
+pub fn inception(
+    kind: v1::Kind,
+    document: &v1::DidDocument,
+    authority: Option<&Hash>,
+    recovery: &Recovery,
+) -> v1::Inception {
+    v1::Inception {
+        kind: kind.into(),
+        keys: document.keys.clone(),
+        authority: authority.map(|digest| digest.to_vec()).unwrap_or_default(),
+        recovery: recovery.write(),
+    }
+}
+
+impl CheckedOperation {
+    /// Checks `operation`, taking the document it names, if it names one, from the front of `documents`.
+    ///
+    /// Whether a document fits the kind of an existing DID is checked with the state; here it must fit one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]: the first rule broken.
+    pub fn check<'a>(
+        operation: &v1::Operation,
+        documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+    ) -> Result<Self, OperationError> {
+        use v1::operation::Operation as Wire;
+        match operation.operation.as_ref().ok_or(OperationError::UnknownOperation)? {
+            Wire::CreateDid(op) => CreateDid::check(op, documents).map(Self::Create),
+            Wire::UpdateDid(op) => UpdateDid::check(op, documents).map(Self::Update),
+            Wire::SetDevice(op) => SetDevice::check(op, documents).map(Self::SetDevice),
+            Wire::DeactivateDid(op) => Ok(Self::Deactivate(DeactivateDid {
+                did: hash(&op.did, "did")?,
+                previous: hash(&op.previous, "previous")?,
+            })),
+        }
+    }
+
+    /// Digest of the DID that the operation changes.
+    #[must_use]
+    pub const fn did(&self) -> &Hash {
+        match self {
+            Self::Create(op) => &op.did,
+            Self::Update(op) => &op.did,
+            Self::SetDevice(op) => &op.did,
+            Self::Deactivate(op) => &op.did,
+        }
+    }
+}
+
+fn take_document<'a>(
+    named: &[u8],
+    documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+) -> Result<v1::DidDocument, OperationError> {
+    let named = hash(named, "document_hash")?;
+    let document = documents.next().ok_or(OperationError::MissingDocument)?;
+    let actual = document_hash(document);
+    if actual != named {
+        return Err(OperationError::DocumentHash { named, actual });
+    }
+    Ok(document.clone())
+}
+
+impl CreateDid {
+    fn check<'a>(
+        op: &v1::CreateDid,
+        documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+    ) -> Result<Self, OperationError> {
+        let did = hash(&op.did, "did")?;
+        let kind = v1::Kind::try_from(op.kind).unwrap_or(v1::Kind::Unspecified);
+        if kind == v1::Kind::Unspecified {
+            return Err(OperationError::UnknownKind);
+        }
+        if op.authority.is_empty() {
+            return Err(OperationError::AuthorityRequired);
+        }
+        let authority = hash(&op.authority, "authority")?;
+        let recovery = Recovery::read(op.recovery.as_ref())?;
+        if recovery == (Recovery::Assisted { countersigner: authority }) {
+            return Err(OperationError::CountersignerIsAuthority);
+        }
+        let document = take_document(&op.document_hash, documents)?;
+        check_document(kind, &document)?;
+        if kind == v1::Kind::Holder && crate::device_key(&document).is_none() {
+            return Err(OperationError::DeviceRequired);
+        }
+        let actual = inception_digest(&inception(kind, &document, Some(&authority), &recovery));
+        if actual != did {
+            return Err(OperationError::InceptionMismatch { named: did, actual });
+        }
+        Ok(Self { did, kind, authority, recovery, document })
+    }
+}
+
+impl UpdateDid {
+    fn check<'a>(
+        op: &v1::UpdateDid,
+        documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+    ) -> Result<Self, OperationError> {
+        Ok(Self {
+            did: hash(&op.did, "did")?,
+            previous: hash(&op.previous, "previous")?,
+            document: take_document(&op.document_hash, documents)?,
+            recovery: match &op.recovery {
+                None => None,
+                Some(change) => Some(Recovery::read(change.rule.as_ref())?),
+            },
+        })
+    }
+}
+
+impl SetDevice {
+    fn check<'a>(
+        op: &v1::SetDevice,
+        documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+    ) -> Result<Self, OperationError> {
+        let did = hash(&op.did, "did")?;
+        let previous =
+            if op.previous.is_empty() { None } else { Some(hash(&op.previous, "previous")?) };
+        let document = if op.document_hash.is_empty() {
+            None
+        } else {
+            let document = take_document(&op.document_hash, documents)?;
+            check_document(v1::Kind::Holder, &document)?;
+            if crate::device_key(&document).is_none() {
+                return Err(OperationError::NoDeviceInDocument);
+            }
+            if previous.is_none() {
+                return Err(OperationError::PreviousRequired);
+            }
+            Some(document)
+        };
+        Ok(Self { did, previous, document })
+    }
+}

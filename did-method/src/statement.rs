@@ -1,0 +1,91 @@
+//! What is hashed and signed around an operation: operation hashes, transaction ids, author and submitter strings.
+//!
+//! Nothing signed contains a signature (PROTOCOL §2.1): a signature in the id would make a re-signed copy a second
+//! transaction. Whether a key may sign is not decided here.
+
+use sillok_proto::{Hash, Tag, encode, v1};
+
+/// O = H(genesis, operation): the operation's name in every signature about it (PROTOCOL §2.1).
+#[must_use]
+pub fn operation_hash(genesis: &Hash, operation: &v1::Operation) -> Hash {
+    Tag::Operation.hash_message_in(genesis, operation)
+}
+
+/// The hash of the operations of a body in their order, for authors whose operation must not be torn from the others.
+#[must_use]
+pub fn operation_list_hash(genesis: &Hash, operations: &[v1::Operation]) -> Hash {
+    let hashes: Vec<Hash> = operations.iter().map(|one| operation_hash(genesis, one)).collect();
+    let mut parts: Vec<&[u8]> = vec![&genesis.0];
+    parts.extend(hashes.iter().map(|hash| hash.0.as_slice()));
+    Tag::OperationList.hash(&parts)
+}
+
+/// Transaction id = H(genesis, body).
+#[must_use]
+pub fn transaction_id(genesis: &Hash, body: &v1::TransactionBody) -> Hash {
+    Tag::Transaction.hash_message_in(genesis, body)
+}
+
+/// The string a submitter signs: its tag, the genesis hash, and the transaction id.
+#[must_use]
+pub fn submitter_string(genesis: &Hash, transaction_id: &Hash) -> Vec<u8> {
+    Tag::SignSubmit.signed_string(genesis, &transaction_id.0)
+}
+
+/// The statement that all signers of operation `index` of `body` agree to, under the terms that stand beside their
+/// signatures (PROTOCOL §2.2). `None` if the body has no such operation.
+#[must_use]
+pub fn author_statement(
+    genesis: &Hash,
+    body: &v1::TransactionBody,
+    index: usize,
+    terms: &v1::OperationSignatures,
+) -> Option<v1::AuthorStatement> {
+    let operation = body.operations.get(index)?;
+    Some(v1::AuthorStatement {
+        operation_hash: operation_hash(genesis, operation).to_vec(),
+        submitter: if terms.any_submitter { Vec::new() } else { body.submitter.clone() },
+        valid_until_ms: terms.valid_until_ms,
+        operation_list_hash: if terms.whole_list {
+            operation_list_hash(genesis, &body.operations).to_vec()
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+/// The string an author signs.
+#[must_use]
+pub fn author_string(genesis: &Hash, statement: &v1::AuthorStatement) -> Vec<u8> {
+    Tag::SignAuthor.signed_string(genesis, &encode(statement))
+}
+
+/// The name of an author-signed statement in the replay window (PROTOCOL §2.3): it runs once, whoever carries it.
+#[must_use]
+pub fn author_statement_hash(genesis: &Hash, statement: &v1::AuthorStatement) -> Hash {
+    Tag::AuthorStatement.hash_message_in(genesis, statement)
+}
+
+/// The string an approver signs.
+#[must_use]
+pub fn approval_string(genesis: &Hash, statement: &v1::ApprovalStatement) -> Vec<u8> {
+    Tag::SignApproval.signed_string(genesis, &encode(statement))
+}
+
+/// The string an acting role signs: the operation hash.
+#[must_use]
+pub fn acting_role_string(genesis: &Hash, operation_hash: &Hash) -> Vec<u8> {
+    Tag::SignActingRole.signed_string(genesis, &operation_hash.0)
+}
+
+/// H(head): how a version is named by the next one and by an operation that builds on it.
+#[must_use]
+pub fn head_hash(head: &v1::Head) -> Hash {
+    Tag::Head.hash_message(head)
+}
+
+/// H(private content): how a body names it. The salt inside keeps the hash from being guessed.
+#[must_use]
+pub fn private_content_hash(content: &v1::PrivateContent) -> Hash {
+    Tag::PrivateContent.hash_message(content)
+}

@@ -1,0 +1,368 @@
+//! Why a transaction is refused: one variant for each rule, so reading the enum is reading the rule book.
+//!
+//! Every refusal has a code that programs match on, a message that says what to do next, and an answer to the
+//! question whether sending it again can help.
+
+use crate::StateFault;
+use sillok_did_method::{DocumentError, OperationError};
+use sillok_proto::{Hash, v1::Action};
+
+/// Whether the same request can succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It never will.
+    Never,
+    /// After the caller changed what the message names.
+    AfterFix,
+    /// As it is, a little later.
+    Later,
+}
+
+impl Retry {
+    /// `NEVER`, `AFTER_FIX` or `LATER`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "NEVER",
+            Self::AfterFix => "AFTER_FIX",
+            Self::Later => "LATER",
+        }
+    }
+}
+
+/// The rule that a transaction breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named by the message of their variant")]
+pub enum AdmissionError {
+    // ------------------------------------------------------------------ form
+    /// A part of the transaction is missing.
+    #[error("the transaction has no {part}; send all its parts")]
+    MissingPart { part: &'static str },
+    /// The encoded transaction is too long.
+    #[error("the transaction has {len} bytes, more than {max}; split it")]
+    TransactionTooLong { len: usize, max: usize },
+    /// No operation, or too many.
+    #[error("the transaction has {count} operations; send 1 to {max}")]
+    OperationCount { count: usize, max: usize },
+    /// A stateless rule of an operation.
+    #[error("operation {operation}: {source}")]
+    Operation { operation: usize, source: OperationError },
+    /// Documents, private contents or private signatures that no operation names.
+    #[error("the transaction carries {part} that no operation names; leave it out")]
+    UnexpectedPart { part: &'static str },
+    /// The list of signatures does not go with the list of operations.
+    #[error(
+        "there are signatures for {signed} operations but {operations} operations; send one entry for each, in order"
+    )]
+    SignatureListLength { signed: usize, operations: usize },
+    /// Signatures of one operation are not sorted by key id, or a key signs twice.
+    #[error(
+        "operation {operation}: signatures are not sorted by key id without repetition; sort them"
+    )]
+    SignatureOrder { operation: usize },
+    /// A key id of another length than 32 bytes, or a signature of another than 64.
+    #[error(
+        "a signature or its key id has the wrong length; a key id has 32 bytes and a signature 64"
+    )]
+    SignatureLength,
+
+    // ------------------------------------------------------------------ time and repetition
+    /// Ledger time has passed valid-until: final everywhere.
+    #[error(
+        "valid until {valid_until_ms} ms but ledger time is {time_ms} ms; sign it again with a later time"
+    )]
+    Expired { valid_until_ms: u64, time_ms: u64 },
+    /// Valid-until is too far ahead.
+    #[error(
+        "valid until {valid_until_ms} ms is more than {window_ms} ms after ledger time {time_ms} ms; choose an earlier time"
+    )]
+    ValidUntilTooFar { valid_until_ms: u64, time_ms: u64, window_ms: u64 },
+    /// The very transaction was ordered already.
+    #[error("transaction {transaction_id} was ordered already; ask for its state")]
+    AlreadyOrdered { transaction_id: Hash },
+    /// The author-signed operation was ordered already, in this or another transaction.
+    #[error(
+        "operation {operation} was ordered already in another transaction; read the DID's state"
+    )]
+    OperationAlreadyOrdered { operation: usize },
+
+    // ------------------------------------------------------------------ who signs
+    /// The submitter is not a registered, active organization.
+    #[error(
+        "submitter {submitter} is not an active organization; submit through an accredited one"
+    )]
+    UnknownSubmitter { submitter: Hash },
+    /// The organization has no grant for what it does.
+    #[error(
+        "organization {organization} holds no grant to {action:?} at this time; ask its accrediting authority"
+    )]
+    NotGranted { organization: Hash, action: Action },
+    /// The named key is not in the document, or not for this use.
+    #[error(
+        "key {key_id} of {did} may not {relationship}; sign with a key bound to that relationship"
+    )]
+    KeyNotAuthorized { did: Hash, key_id: Hash, relationship: &'static str },
+    /// The key's end is past.
+    #[error("key {key_id} expired at {expires_ms} ms of ledger time; sign with another key")]
+    KeyExpired { key_id: Hash, expires_ms: u64 },
+    /// A signature does not verify.
+    #[error(
+        "the signature of key {key_id} does not verify; sign the canonical bytes under this genesis hash"
+    )]
+    BadSignature { key_id: Hash },
+    /// A new key without a signature of its own.
+    #[error(
+        "operation {operation}: new key {key_id} does not prove possession; let it sign the author statement"
+    )]
+    PossessionMissing { operation: usize, key_id: Hash },
+    /// Nobody who may author the operation signed it.
+    #[error(
+        "operation {operation}: no signature of someone who may do this to {did}; sign with its own key, or as its authority"
+    )]
+    NotAuthorized { operation: usize, did: Hash },
+    /// A signature that the operation does not call for.
+    #[error("operation {operation}: the signature of key {key_id} is not called for; leave it out")]
+    UnexpectedSignature { operation: usize, key_id: Hash },
+    /// `any` submitter outside a holder's own operations.
+    #[error(
+        "operation {operation}: only a holder's own operation may be carried by any submitter; name the submitter"
+    )]
+    SubmitterMustBeNamed { operation: usize },
+
+    // ------------------------------------------------------------------ DIDs
+    /// A second create.
+    #[error("{did} exists already at version {version}; update it instead")]
+    AlreadyExists { did: Hash, version: u64 },
+    /// Nothing is registered under the digest.
+    #[error("{did} is not registered; create it first")]
+    UnknownDid { did: Hash },
+    /// Deactivation is final.
+    #[error("{did} was deactivated at height {height}; it accepts no operation any more")]
+    Deactivated { did: Hash, height: u64 },
+    /// The state asked for is the state there is (PROTOCOL §2.3): nothing is ordered.
+    #[error(
+        "{did} already is in the state asked for, since version {version} at height {height}; nothing to do"
+    )]
+    Already { did: Hash, version: u64, height: u64 },
+    /// Another operation was committed between reading and signing.
+    #[error(
+        "{did} is at version {version} (head {head}) but the operation builds on {previous}; resolve it again and re-sign"
+    )]
+    StaleVersion { did: Hash, version: u64, head: Hash, previous: Hash },
+    /// A rule of documents for the kind of this DID.
+    #[error("operation {operation}: {source}")]
+    Document { operation: usize, source: DocumentError },
+    /// The registering authority is not an active organization.
+    #[error("authority {authority} is not an active organization; name one that is registered")]
+    UnknownAuthority { authority: Hash },
+    /// The countersigner of the recovery rule is not an active organization.
+    #[error(
+        "countersigner {countersigner} is not an active organization with that grant; name one that is"
+    )]
+    UnknownCountersigner { countersigner: Hash },
+    /// B12: a key once bound never returns.
+    #[error(
+        "key {key_id} was bound to a DID at height {height} and never returns (KEY_REUSE); make a new key"
+    )]
+    KeyReuse { key_id: Hash, height: u64 },
+    /// A holder's device key changes by `set device` only.
+    #[error("an update leaves a holder's device key as it is; use set-device to change it")]
+    UseSetDevice { did: Hash },
+    /// `set device` on an organization.
+    #[error("{did} is an organization and has no device; use update")]
+    NotAHolder { did: Hash },
+    /// The recovery rule is `none`, or names another countersigner.
+    #[error(
+        "the recovery rule of {did} does not allow this; only the holder's own key may set a device"
+    )]
+    RecoveryNotAllowed { did: Hash },
+    /// Only the controller changes the recovery rule.
+    #[error("only {did}'s own key changes its recovery rule; leave the rule out")]
+    RecoveryRuleByController { did: Hash },
+
+    // ------------------------------------------------------------------ not the caller's fault
+    /// The state could not be read.
+    #[error(transparent)]
+    State(#[from] StateFault),
+}
+
+impl AdmissionError {
+    /// The code that programs match on: upper snake case, one for each rule.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MissingPart { .. } => "MISSING_PART",
+            Self::TransactionTooLong { .. } => "TRANSACTION_TOO_LONG",
+            Self::OperationCount { .. } => "OPERATION_COUNT",
+            Self::Operation { source, .. } => operation_code(source),
+            Self::UnexpectedPart { .. } => "UNEXPECTED_PART",
+            Self::SignatureListLength { .. } => "SIGNATURE_LIST_LENGTH",
+            Self::SignatureOrder { .. } => "SIGNATURE_ORDER",
+            Self::SignatureLength => "SIGNATURE_LENGTH",
+            Self::Expired { .. } => "EXPIRED",
+            Self::ValidUntilTooFar { .. } => "VALID_UNTIL_TOO_FAR",
+            Self::AlreadyOrdered { .. } => "ALREADY_ORDERED",
+            Self::OperationAlreadyOrdered { .. } => "OPERATION_ALREADY_ORDERED",
+            Self::UnknownSubmitter { .. } => "UNKNOWN_SUBMITTER",
+            Self::NotGranted { .. } => "NOT_GRANTED",
+            Self::KeyNotAuthorized { .. } => "KEY_NOT_AUTHORIZED",
+            Self::KeyExpired { .. } => "KEY_EXPIRED",
+            Self::BadSignature { .. } => "BAD_SIGNATURE",
+            Self::PossessionMissing { .. } => "POSSESSION_MISSING",
+            Self::NotAuthorized { .. } => "NOT_AUTHORIZED",
+            Self::UnexpectedSignature { .. } => "UNEXPECTED_SIGNATURE",
+            Self::SubmitterMustBeNamed { .. } => "SUBMITTER_MUST_BE_NAMED",
+            Self::AlreadyExists { .. } => "ALREADY_EXISTS",
+            Self::UnknownDid { .. } => "NOT_FOUND",
+            Self::Deactivated { .. } => "DEACTIVATED",
+            Self::Already { .. } => "ALREADY",
+            Self::StaleVersion { .. } => "STALE_VERSION",
+            Self::Document { .. } => "INVALID_DID_DOCUMENT",
+            Self::UnknownAuthority { .. } => "UNKNOWN_AUTHORITY",
+            Self::UnknownCountersigner { .. } => "UNKNOWN_COUNTERSIGNER",
+            Self::KeyReuse { .. } => "KEY_REUSE",
+            Self::UseSetDevice { .. } => "USE_SET_DEVICE",
+            Self::NotAHolder { .. } => "NOT_A_HOLDER",
+            Self::RecoveryNotAllowed { .. } => "RECOVERY_NOT_ALLOWED",
+            Self::RecoveryRuleByController { .. } => "RECOVERY_RULE_BY_CONTROLLER",
+            Self::State(_) => "INTERNAL_ERROR",
+        }
+    }
+
+    /// Whether sending it again can help.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::AlreadyOrdered { .. }
+            | Self::OperationAlreadyOrdered { .. }
+            | Self::AlreadyExists { .. }
+            | Self::Deactivated { .. }
+            | Self::Already { .. } => Retry::Never,
+            Self::State(_) => Retry::Later,
+            Self::MissingPart { .. }
+            | Self::TransactionTooLong { .. }
+            | Self::OperationCount { .. }
+            | Self::Operation { .. }
+            | Self::UnexpectedPart { .. }
+            | Self::SignatureListLength { .. }
+            | Self::SignatureOrder { .. }
+            | Self::SignatureLength
+            | Self::Expired { .. }
+            | Self::ValidUntilTooFar { .. }
+            | Self::UnknownSubmitter { .. }
+            | Self::NotGranted { .. }
+            | Self::KeyNotAuthorized { .. }
+            | Self::KeyExpired { .. }
+            | Self::BadSignature { .. }
+            | Self::PossessionMissing { .. }
+            | Self::NotAuthorized { .. }
+            | Self::UnexpectedSignature { .. }
+            | Self::SubmitterMustBeNamed { .. }
+            | Self::UnknownDid { .. }
+            | Self::StaleVersion { .. }
+            | Self::Document { .. }
+            | Self::UnknownAuthority { .. }
+            | Self::UnknownCountersigner { .. }
+            | Self::KeyReuse { .. }
+            | Self::UseSetDevice { .. }
+            | Self::NotAHolder { .. }
+            | Self::RecoveryNotAllowed { .. }
+            | Self::RecoveryRuleByController { .. } => Retry::AfterFix,
+        }
+    }
+
+    /// The values a program needs to act, by name: for example the newer version of a stale update.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::StaleVersion { did, version, head, .. } => {
+                vec![
+                    ("did", did.to_string()),
+                    ("version", version.to_string()),
+                    ("head", head.to_string()),
+                ]
+            }
+            Self::Already { did, version, height } => {
+                vec![
+                    ("did", did.to_string()),
+                    ("version", version.to_string()),
+                    ("height", height.to_string()),
+                ]
+            }
+            Self::AlreadyExists { did, version } => {
+                vec![("did", did.to_string()), ("version", version.to_string())]
+            }
+            Self::Deactivated { did, height } => {
+                vec![("did", did.to_string()), ("height", height.to_string())]
+            }
+            Self::AlreadyOrdered { transaction_id } => {
+                vec![("transaction_id", transaction_id.to_string())]
+            }
+            Self::KeyReuse { key_id, height } => {
+                vec![("key_id", key_id.to_string()), ("height", height.to_string())]
+            }
+            Self::Expired { valid_until_ms, time_ms }
+            | Self::ValidUntilTooFar { valid_until_ms, time_ms, .. } => {
+                vec![
+                    ("valid_until_ms", valid_until_ms.to_string()),
+                    ("time_ms", time_ms.to_string()),
+                ]
+            }
+            Self::NotGranted { organization, action } => vec![
+                ("organization", organization.to_string()),
+                ("action", action.as_str_name().to_owned()),
+            ],
+            Self::BadSignature { key_id } | Self::KeyNotAuthorized { key_id, .. } => {
+                vec![("key_id", key_id.to_string())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn operation_code(error: &OperationError) -> &'static str {
+    match error {
+        OperationError::UnknownOperation => "UNKNOWN_OPERATION",
+        OperationError::HashLength { .. } => "HASH_LENGTH",
+        OperationError::MissingDocument => "MISSING_DOCUMENT",
+        OperationError::DocumentHash { .. } => "DOCUMENT_HASH",
+        OperationError::Document(_) => "INVALID_DID_DOCUMENT",
+        OperationError::UnknownKind => "UNKNOWN_KIND",
+        OperationError::AuthorityRequired => "AUTHORITY_REQUIRED",
+        OperationError::DeviceRequired => "DEVICE_REQUIRED",
+        OperationError::CountersignerIsAuthority => "COUNTERSIGNER_IS_AUTHORITY",
+        OperationError::InceptionMismatch { .. } => "INCEPTION_MISMATCH",
+        OperationError::NoDeviceInDocument => "NO_DEVICE_IN_DOCUMENT",
+        OperationError::PreviousRequired => "PREVIOUS_REQUIRED",
+        _ => "INVALID_OPERATION",
+    }
+}
+
+/// The rule that a block breaks. One broken rule makes the whole block invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named by the message of their variant")]
+pub enum BlockError {
+    /// The block has no header.
+    #[error("the block has no header")]
+    MissingHeader,
+    /// The header field does not follow from the parent.
+    #[error("header field {field} is {actual} but follows as {expected} from the parent")]
+    Header { field: &'static str, expected: String, actual: String },
+    /// Time stands still or runs backwards.
+    #[error("time {time_ms} ms is not later than the parent's {parent_ms} ms")]
+    Time { time_ms: u64, parent_ms: u64 },
+    /// Built by nobody of set(h).
+    #[error("the proposer is not a validator of height {height}")]
+    Proposer { height: u64 },
+    /// A bound of the genesis parameters.
+    #[error("the block has {actual} {bound}, more than {max}")]
+    TooLarge { bound: &'static str, actual: usize, max: usize },
+    /// A transaction is not admissible.
+    #[error("transaction {index}: {source}")]
+    Transaction { index: usize, source: AdmissionError },
+    /// The state could not be read: says nothing about the block.
+    #[error(transparent)]
+    State(#[from] StateFault),
+}

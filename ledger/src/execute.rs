@@ -1,0 +1,322 @@
+//! Building and executing blocks: a block and its parent state in, the next state out.
+//!
+//! The proposer executes before it proposes and every validator executes before it prevotes, so a committed block
+//! proves its own state. Both go through [`Run`]; they differ in what a refusal means: the proposer leaves the
+//! transaction out, a validator refuses the block.
+
+use crate::admit::{self, Frame, Replay, SignatureVerifier};
+use crate::tip::Tip;
+use crate::transaction::{CheckedTransaction, TransactionLeaf};
+use crate::tree::{self, NodeReader, TreeUpdate};
+use crate::{
+    AdmissionError, BlockError, Chain, Changes, Overlay, StateFault, StateView, certificate,
+    merkle_log,
+};
+use sillok_proto::{Hash, v1};
+use std::collections::BTreeSet;
+
+/// What executing a block makes: everything a node persists with it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The block's header.
+    pub header: v1::Header,
+    /// Its hash.
+    pub hash: Hash,
+    /// Leaves, documents and heads written.
+    pub changes: Changes,
+    /// Nodes of the state tree written and gone stale.
+    pub tree: TreeUpdate,
+    /// The names of the transactions, in order.
+    pub transactions: Vec<TransactionLeaf>,
+    /// The heads each transaction wrote, in the order of its operations.
+    pub heads: Vec<Vec<v1::Head>>,
+    /// What enters the replay window: names and their valid-until.
+    pub replay: Vec<(Hash, u64)>,
+}
+
+/// The replay window and what this block has added so far.
+struct BlockReplay<'a> {
+    window: &'a crate::tip::ReplayWindow,
+    block: BTreeSet<Hash>,
+}
+
+impl Replay for BlockReplay<'_> {
+    fn contains(&self, name: &Hash) -> bool {
+        self.block.contains(name) || self.window.contains(name)
+    }
+}
+
+/// A block in the making.
+struct Run<'a, S: StateView + NodeReader> {
+    chain: &'a Chain,
+    tip: &'a Tip,
+    state: &'a S,
+    verifier: &'a dyn SignatureVerifier,
+    time_ms: u64,
+    overlay: Overlay<'a, S>,
+    replay: BlockReplay<'a>,
+    entries: Vec<(Hash, u64)>,
+    transactions: Vec<TransactionLeaf>,
+    heads: Vec<Vec<v1::Head>>,
+    signature_checks: usize,
+}
+
+impl<'a, S: StateView + NodeReader> Run<'a, S> {
+    fn new(
+        chain: &'a Chain,
+        tip: &'a Tip,
+        state: &'a S,
+        verifier: &'a dyn SignatureVerifier,
+        time_ms: u64,
+    ) -> Self {
+        Self {
+            chain,
+            tip,
+            state,
+            verifier,
+            time_ms,
+            overlay: Overlay::new(state),
+            replay: BlockReplay { window: &tip.replay, block: BTreeSet::new() },
+            entries: Vec::new(),
+            transactions: Vec::new(),
+            heads: Vec::new(),
+            signature_checks: 0,
+        }
+    }
+
+    fn push(&mut self, transaction: &CheckedTransaction) -> Result<(), AdmissionError> {
+        let frame = Frame {
+            chain: self.chain,
+            height: self.tip.height().saturating_add(1),
+            time_ms: self.time_ms,
+            verifier: self.verifier,
+            replay: &self.replay,
+        };
+        let (changes, heads) = admit::run(&frame, &self.overlay, transaction)?;
+        self.overlay.apply(changes);
+        self.heads.push(heads);
+        self.transactions.push(transaction.leaf);
+        self.signature_checks = self.signature_checks.saturating_add(transaction.signature_count());
+        for entry in transaction.replay_entries() {
+            self.replay.block.insert(entry.0);
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn check_bounds(&self) -> Result<(), BlockError> {
+        let parameters = self.chain.parameters();
+        let bound = |bound, actual: usize, max: u32| {
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            if actual > max { Err(BlockError::TooLarge { bound, actual, max }) } else { Ok(()) }
+        };
+        bound(
+            "state writes",
+            self.overlay.changes().leaves.len(),
+            parameters.block_state_writes_max,
+        )?;
+        bound("signature checks", self.signature_checks, parameters.block_signature_checks_max)
+    }
+
+    /// The header that follows from the parent and from what was run, and the outcome.
+    fn finish(self, proposer: &[u8]) -> Result<Outcome, BlockError> {
+        self.check_bounds()?;
+        let changes = self.overlay.into_changes();
+        let height = self.tip.height().saturating_add(1);
+        let tree = tree::update(self.state, height, &changes.leaves)?;
+        let leaves: Vec<Hash> = self.transactions.iter().map(TransactionLeaf::hash).collect();
+        let header = v1::Header {
+            protocol_version: self.chain.genesis().protocol_version,
+            genesis_hash: self.chain.hash().to_vec(),
+            height,
+            time_ms: self.time_ms,
+            parent_hash: self.tip.hash.to_vec(),
+            transactions_root: merkle_log::transactions_root(&leaves).to_vec(),
+            state_root: tree.root.to_vec(),
+            history_root: self.tip.history.root().to_vec(),
+            validator_set_hash: certificate::validator_set_hash(&self.tip.validators).to_vec(),
+            next_validator_set_hash: certificate::validator_set_hash(&self.tip.next_validators)
+                .to_vec(),
+            proposer: proposer.to_vec(),
+        };
+        Ok(Outcome {
+            hash: certificate::header_hash(&header),
+            header,
+            changes,
+            tree,
+            transactions: self.transactions,
+            heads: self.heads,
+            replay: self.entries,
+        })
+    }
+}
+
+/// A block the proposer made, and the candidates it left out with the rule each breaks.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The block.
+    pub block: v1::Block,
+    /// What executing it made.
+    pub outcome: Outcome,
+    /// Index of a candidate, and why it was refused. Candidates for which there was no room are not here.
+    pub refused: Vec<(usize, AdmissionError)>,
+}
+
+/// Builds a block of the admissible ones among `candidates`, in their order, as far as the bounds allow.
+///
+/// # Errors
+///
+/// [`BlockError::State`] if storage failed.
+pub fn build_block<'c, S: StateView + NodeReader>(
+    chain: &Chain,
+    tip: &Tip,
+    state: &S,
+    verifier: &dyn SignatureVerifier,
+    time_ms: u64,
+    proposer: &[u8],
+    candidates: impl IntoIterator<Item = (&'c v1::Transaction, &'c CheckedTransaction)>,
+) -> Result<Built, BlockError> {
+    let parameters = chain.parameters();
+    let bytes_max = usize::try_from(parameters.block_bytes_max).unwrap_or(usize::MAX);
+    let mut bytes = HEADER_BYTES_MAX;
+    let mut run = Run::new(chain, tip, state, verifier, time_ms);
+    let mut transactions = Vec::new();
+    let mut refused = Vec::new();
+    for (index, (transaction, checked)) in candidates.into_iter().enumerate() {
+        // Tag and length before each transaction take at most 6 bytes.
+        let size = checked.size_bytes.saturating_add(6);
+        let checks = run.signature_checks.saturating_add(checked.signature_count());
+        // A transaction writes at most 3 leaves for each signature and operation; stay clear of the bound.
+        let writes = run.overlay.changes().leaves.len().saturating_add(
+            checked.operations.len().saturating_add(checked.signature_count()).saturating_mul(3),
+        );
+        if bytes.saturating_add(size) > bytes_max
+            || checks > usize::try_from(parameters.block_signature_checks_max).unwrap_or(0)
+            || writes > usize::try_from(parameters.block_state_writes_max).unwrap_or(0)
+        {
+            continue;
+        }
+        match run.push(checked) {
+            Ok(()) => {
+                bytes = bytes.saturating_add(size);
+                transactions.push(transaction.clone());
+            }
+            Err(AdmissionError::State(fault)) => return Err(BlockError::State(fault)),
+            Err(error) => refused.push((index, error)),
+        }
+    }
+    let outcome = run.finish(proposer)?;
+    let block = v1::Block { header: Some(outcome.header.clone()), transactions };
+    Ok(Built { block, outcome, refused })
+}
+
+/// More than a header ever takes, in bytes.
+const HEADER_BYTES_MAX: usize = 512;
+
+/// Executes a block on its parent state.
+///
+/// # Errors
+///
+/// [`BlockError`]: the first rule broken, or a storage fault, which says nothing about the block.
+pub fn execute_block<S: StateView + NodeReader>(
+    chain: &Chain,
+    tip: &Tip,
+    state: &S,
+    verifier: &dyn SignatureVerifier,
+    block: &v1::Block,
+) -> Result<Outcome, BlockError> {
+    let header = block.header.as_ref().ok_or(BlockError::MissingHeader)?;
+    let height = tip.height().saturating_add(1);
+    if header.height != height {
+        return Err(mismatch("height", height, header.height));
+    }
+    if header.time_ms <= tip.header.time_ms {
+        return Err(BlockError::Time { time_ms: header.time_ms, parent_ms: tip.header.time_ms });
+    }
+    if !tip.validators.validators.iter().any(|validator| validator.public_key == header.proposer) {
+        return Err(BlockError::Proposer { height });
+    }
+    let len = prost::Message::encoded_len(block);
+    let max = usize::try_from(chain.parameters().block_bytes_max).unwrap_or(usize::MAX);
+    if len > max {
+        return Err(BlockError::TooLarge { bound: "bytes", actual: len, max });
+    }
+    let mut run = Run::new(chain, tip, state, verifier, header.time_ms);
+    for (index, transaction) in block.transactions.iter().enumerate() {
+        let refuse = |source| match source {
+            AdmissionError::State(fault) => BlockError::State(fault),
+            source => BlockError::Transaction { index, source },
+        };
+        let checked = CheckedTransaction::check(chain.hash(), transaction).map_err(refuse)?;
+        run.push(&checked).map_err(refuse)?;
+        run.check_bounds()?;
+    }
+    let outcome = run.finish(&header.proposer)?;
+    compare(header, &outcome.header)?;
+    Ok(outcome)
+}
+
+fn mismatch(field: &'static str, expected: impl ToString, actual: impl ToString) -> BlockError {
+    BlockError::Header { field, expected: expected.to_string(), actual: actual.to_string() }
+}
+
+/// Every field of a header follows from the parent and the transactions, but time and proposer, which were checked.
+fn compare(actual: &v1::Header, expected: &v1::Header) -> Result<(), BlockError> {
+    if actual.protocol_version != expected.protocol_version {
+        return Err(mismatch(
+            "protocol_version",
+            expected.protocol_version,
+            actual.protocol_version,
+        ));
+    }
+    let fields = [
+        ("genesis_hash", &actual.genesis_hash, &expected.genesis_hash),
+        ("parent_hash", &actual.parent_hash, &expected.parent_hash),
+        ("transactions_root", &actual.transactions_root, &expected.transactions_root),
+        ("state_root", &actual.state_root, &expected.state_root),
+        ("history_root", &actual.history_root, &expected.history_root),
+        ("validator_set_hash", &actual.validator_set_hash, &expected.validator_set_hash),
+        (
+            "next_validator_set_hash",
+            &actual.next_validator_set_hash,
+            &expected.next_validator_set_hash,
+        ),
+    ];
+    for (field, actual, expected) in fields {
+        if actual != expected {
+            return Err(mismatch(field, hex::encode(expected), hex::encode(actual)));
+        }
+    }
+    if actual != expected {
+        return Err(mismatch(
+            "header",
+            certificate::header_hash(expected),
+            certificate::header_hash(actual),
+        ));
+    }
+    Ok(())
+}
+
+impl Tip {
+    /// Moves on to the block that `outcome` is of.
+    ///
+    /// # Errors
+    ///
+    /// [`StateFault`] if the history log is full, which takes 2^63 blocks.
+    pub fn advance(&mut self, outcome: &Outcome) -> Result<Vec<merkle_log::LogNode>, StateFault> {
+        let nodes = self
+            .history
+            .append(merkle_log::HistoryHasher::leaf(&outcome.hash.0))
+            .map_err(|error| StateFault::new(error.to_string()))?;
+        self.header = outcome.header.clone();
+        self.hash = outcome.hash;
+        // No operation of this protocol version changes the set: set(h+2) stays what it is.
+        self.validators = self.next_validators.clone();
+        for (name, valid_until_ms) in &outcome.replay {
+            self.replay.insert(*name, *valid_until_ms);
+        }
+        self.replay.advance(self.header.time_ms);
+        self.recent.record(self.header.height, &self.header.proposer);
+        Ok(nodes)
+    }
+}

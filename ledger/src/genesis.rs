@@ -1,0 +1,365 @@
+//! The start of a network: who is in it, with which keys and figures, and the state that follows.
+//!
+//! Genesis is a canonical message; its hash names the network in every signed string and header. `genesis.json` is a
+//! view for people: hex, texts and figures. Parsing JSON happens once at start, never in a rule of consensus.
+
+mod json;
+
+pub use json::{from_json, to_json};
+
+use crate::certificate::{self, PROTOCOL_VERSION};
+use crate::state_key::TreeKey;
+use sillok_did_method::{
+    DocumentError, Recovery, check_document, document_hash, head_hash, inception, inception_digest,
+    is_verification_key, key_id,
+};
+use sillok_proto::{Hash, Tag, encode, v1};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest name of an organization, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 96;
+/// Most operators, and so validators, of a network.
+pub const OPERATORS_MAX: usize = 128;
+
+/// Why a genesis is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named by the message of their variant")]
+pub enum GenesisError {
+    /// Another protocol version.
+    #[error(
+        "genesis is of protocol version {version}, this software executes {PROTOCOL_VERSION}; install a matching version"
+    )]
+    Version { version: u32 },
+    /// The network's name is not 1 to 24 of a-z and 0-9.
+    #[error("network name {network:?} is not 1 to 24 characters of a-z and 0-9; choose another")]
+    Network { network: String },
+    /// A figure is missing or out of range.
+    #[error("parameter {name} is {value}, outside {range}; set it within")]
+    Parameter { name: &'static str, value: u64, range: &'static str },
+    /// Too few or too many operators.
+    #[error("there are {count} operators; a network has 1 to {OPERATORS_MAX}")]
+    OperatorCount { count: usize },
+    /// An operator's entry.
+    #[error("operator {index}: {reason}")]
+    Operator { index: usize, reason: &'static str },
+    /// An organization's entry.
+    #[error("organization {name:?}: {reason}")]
+    Organization { name: String, reason: &'static str },
+    /// An organization's document.
+    #[error("organization {name:?}: {source}")]
+    Document { name: String, source: DocumentError },
+    /// An observer's entry.
+    #[error("observer {index}: {reason}")]
+    Observer { index: usize, reason: &'static str },
+    /// A list is not in its canonical order.
+    #[error("{list} are not sorted without repetition; sort them by {by}")]
+    Order { list: &'static str, by: &'static str },
+    /// `genesis.json` does not parse.
+    #[error("genesis.json: {reason}; mend the file or fetch it again")]
+    Json { reason: String },
+}
+
+/// A checked genesis, its hash and what follows from them: the fixed part of every rule's context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    genesis: v1::Genesis,
+    parameters: v1::Parameters,
+    hash: Hash,
+    validators: v1::ValidatorSet,
+}
+
+/// What genesis writes before the first block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenesisState {
+    /// State leaves.
+    pub leaves: BTreeMap<TreeKey, Vec<u8>>,
+    /// Documents by hash.
+    pub documents: BTreeMap<Hash, v1::DidDocument>,
+    /// Heads by hash.
+    pub heads: BTreeMap<Hash, v1::Head>,
+}
+
+/// The DID digest of an organization of the genesis: an inception by governance, without recovery.
+#[must_use]
+pub fn organization_digest(document: &v1::DidDocument) -> Hash {
+    inception_digest(&inception(v1::Kind::Organization, document, None, &Recovery::None))
+}
+
+/// Figures for a network, those a devnet uses and the documents name.
+#[must_use]
+pub fn default_parameters() -> v1::Parameters {
+    v1::Parameters {
+        valid_until_window_ms: 300_000,
+        heartbeat_ms: 10_000,
+        clock_behind_ms: 10_000,
+        clock_ahead_ms: 2_000,
+        trusting_period_ms: 30 * 24 * 3_600_000,
+        block_bytes_max: 2 * 1024 * 1024,
+        block_state_writes_max: 40_000,
+        block_signature_checks_max: 8_000,
+        archives_min: 1,
+        list_base: "https://status.sillok.example/lists/".to_owned(),
+    }
+}
+
+impl Chain {
+    /// Checks a genesis.
+    ///
+    /// # Errors
+    ///
+    /// [`GenesisError`]: the first rule broken.
+    pub fn new(genesis: v1::Genesis) -> Result<Self, GenesisError> {
+        if genesis.protocol_version != PROTOCOL_VERSION {
+            return Err(GenesisError::Version { version: genesis.protocol_version });
+        }
+        let network_ok = (1..=24).contains(&genesis.network.len())
+            && genesis.network.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !network_ok {
+            return Err(GenesisError::Network { network: genesis.network });
+        }
+        let parameters = genesis.parameters.clone().unwrap_or_default();
+        check_parameters(&parameters)?;
+        let organizations = check_organizations(&genesis)?;
+        check_operators(&genesis, &organizations)?;
+        check_observers(&genesis)?;
+        let validators = v1::ValidatorSet {
+            validators: genesis
+                .operators
+                .iter()
+                .map(|operator| v1::Validator {
+                    public_key: operator.validator_key.clone(),
+                    organization: operator.organization.clone(),
+                })
+                .collect(),
+        };
+        let hash = Tag::Genesis.hash_message(&genesis);
+        Ok(Self { genesis, parameters, hash, validators })
+    }
+
+    /// The genesis itself.
+    #[must_use]
+    pub const fn genesis(&self) -> &v1::Genesis {
+        &self.genesis
+    }
+
+    /// The genesis hash.
+    #[must_use]
+    pub const fn hash(&self) -> &Hash {
+        &self.hash
+    }
+
+    /// The network's name.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.genesis.network
+    }
+
+    /// The figures fixed at genesis.
+    #[must_use]
+    pub const fn parameters(&self) -> &v1::Parameters {
+        &self.parameters
+    }
+
+    /// set(1): the validators that certify the first block.
+    #[must_use]
+    pub const fn validators(&self) -> &v1::ValidatorSet {
+        &self.validators
+    }
+
+    /// The state before the first block.
+    #[must_use]
+    pub fn state(&self) -> GenesisState {
+        let genesis = &self.genesis;
+        let mut state = GenesisState {
+            leaves: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            heads: BTreeMap::new(),
+        };
+        state.leaves.insert(TreeKey::parameters(), encode(&self.parameters));
+        for organization in &genesis.organizations {
+            let Some(document) = &organization.document else { continue };
+            let did = organization_digest(document);
+            let document_hash = document_hash(document);
+            let head = v1::Head {
+                did: did.to_vec(),
+                kind: v1::Kind::Organization.into(),
+                version: 1,
+                document_hash: document_hash.to_vec(),
+                created_ms: genesis.time_ms,
+                time_ms: genesis.time_ms,
+                actor: v1::Actor::Authority.into(),
+                ..v1::Head::default()
+            };
+            state.leaves.insert(TreeKey::did_head(&did), encode(&head));
+            state.heads.insert(head_hash(&head), head);
+            state.documents.insert(document_hash, document.clone());
+            for bound in &document.keys {
+                let Some(key) = &bound.key else { continue };
+                if is_verification_key(key) {
+                    let used = v1::UsedKey { height: 0 };
+                    state.leaves.insert(TreeKey::used_key(&key_id(key)), encode(&used));
+                }
+            }
+            let open =
+                v1::Grant { periods: vec![v1::Period { from_ms: genesis.time_ms, until_ms: 0 }] };
+            for action in organization.actions() {
+                state.leaves.insert(TreeKey::grant(&did, action, &[]), encode(&open));
+            }
+            let name = v1::Organization { name: organization.name.clone() };
+            state.leaves.insert(TreeKey::organization(&did), encode(&name));
+        }
+        for operator in &genesis.operators {
+            if let Some(organization) = Hash::from_slice(&operator.organization) {
+                state.leaves.insert(TreeKey::operator(&organization), encode(operator));
+            }
+        }
+        for observer in &genesis.observers {
+            state.leaves.insert(TreeKey::observer(&observer.node_key), encode(observer));
+        }
+        state
+    }
+}
+
+fn within(
+    name: &'static str,
+    value: u64,
+    range: std::ops::RangeInclusive<u64>,
+    text: &'static str,
+) -> Result<(), GenesisError> {
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(GenesisError::Parameter { name, value, range: text })
+    }
+}
+
+fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
+    within("valid_until_window_ms", p.valid_until_window_ms, 1_000..=300_000, "1 s to 5 min")?;
+    within("heartbeat_ms", p.heartbeat_ms, 100..=60_000, "100 ms to 60 s")?;
+    within("clock_behind_ms", p.clock_behind_ms, 100..=60_000, "100 ms to 60 s")?;
+    within("clock_ahead_ms", p.clock_ahead_ms, 100..=60_000, "100 ms to 60 s")?;
+    within(
+        "trusting_period_ms",
+        p.trusting_period_ms,
+        60_000..=31_536_000_000,
+        "1 min to 365 days",
+    )?;
+    within("block_bytes_max", p.block_bytes_max, 65_536..=8_388_608, "64 KiB to 8 MiB")?;
+    within(
+        "block_state_writes_max",
+        p.block_state_writes_max.into(),
+        100..=1_000_000,
+        "100 to 1,000,000",
+    )?;
+    within(
+        "block_signature_checks_max",
+        p.block_signature_checks_max.into(),
+        100..=100_000,
+        "100 to 100,000",
+    )?;
+    within("archives_min", p.archives_min.into(), 0..=128, "0 to 128")?;
+    within("list_base (length)", p.list_base.len() as u64, 0..=256, "at most 256 bytes")
+}
+
+fn check_organizations(genesis: &v1::Genesis) -> Result<BTreeSet<Hash>, GenesisError> {
+    let mut digests = BTreeSet::new();
+    let mut previous: Option<Hash> = None;
+    let mut keys = BTreeSet::new();
+    for organization in &genesis.organizations {
+        let refuse =
+            |reason| GenesisError::Organization { name: organization.name.clone(), reason };
+        if organization.name.is_empty() || organization.name.len() > NAME_BYTES_MAX {
+            return Err(refuse("the name must have 1 to 96 bytes"));
+        }
+        if organization.name.chars().any(char::is_control) {
+            return Err(refuse("the name has a control character; leave it out"));
+        }
+        let document =
+            organization.document.as_ref().ok_or_else(|| refuse("it has no document"))?;
+        check_document(v1::Kind::Organization, document)
+            .map_err(|source| GenesisError::Document { name: organization.name.clone(), source })?;
+        for bound in &document.keys {
+            if let Some(key) = &bound.key
+                && is_verification_key(key)
+                && !keys.insert(key_id(key))
+            {
+                return Err(refuse("it shares a key with another organization"));
+            }
+        }
+        let mut last = 0;
+        for action in &organization.actions {
+            if *action <= last || v1::Action::try_from(*action).is_err() {
+                return Err(refuse("its actions must be known and ascending"));
+            }
+            last = *action;
+        }
+        let digest = organization_digest(document);
+        if previous.is_some_and(|before| before >= digest) {
+            return Err(GenesisError::Order { list: "organizations", by: "digest" });
+        }
+        previous = Some(digest);
+        digests.insert(digest);
+    }
+    Ok(digests)
+}
+
+fn ed25519(point: &[u8]) -> bool {
+    let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point: point.to_vec() };
+    sillok_did_method::check_key(&key).is_ok()
+}
+
+fn check_operators(genesis: &v1::Genesis, known: &BTreeSet<Hash>) -> Result<(), GenesisError> {
+    let count = genesis.operators.len();
+    if count == 0 || count > OPERATORS_MAX {
+        return Err(GenesisError::OperatorCount { count });
+    }
+    let mut organizations = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    for (index, operator) in genesis.operators.iter().enumerate() {
+        let refuse = |reason| GenesisError::Operator { index, reason };
+        let organization = Hash::from_slice(&operator.organization)
+            .filter(|digest| known.contains(digest))
+            .ok_or_else(|| refuse("its organization is not in the genesis"))?;
+        if !organizations.insert(organization) {
+            return Err(refuse("its organization operates another validator"));
+        }
+        for key in [&operator.validator_key, &operator.node_key, &operator.governance_key] {
+            if !ed25519(key) {
+                return Err(refuse("a key is not a valid Ed25519 key"));
+            }
+            if !keys.insert(key.clone()) {
+                return Err(refuse("a key is used twice"));
+            }
+        }
+    }
+    let set = v1::ValidatorSet {
+        validators: genesis
+            .operators
+            .iter()
+            .map(|operator| v1::Validator {
+                public_key: operator.validator_key.clone(),
+                organization: operator.organization.clone(),
+            })
+            .collect(),
+    };
+    certificate::check_validator_set(&set)
+        .map_err(|_| GenesisError::Order { list: "operators", by: "validator key" })
+}
+
+fn check_observers(genesis: &v1::Genesis) -> Result<(), GenesisError> {
+    let mut previous: Option<&[u8]> = None;
+    for (index, observer) in genesis.observers.iter().enumerate() {
+        if !ed25519(&observer.node_key) {
+            return Err(GenesisError::Observer {
+                index,
+                reason: "its node key is not a valid Ed25519 key",
+            });
+        }
+        if previous.is_some_and(|before| before >= observer.node_key.as_slice()) {
+            return Err(GenesisError::Order { list: "observers", by: "node key" });
+        }
+        previous = Some(&observer.node_key);
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The ledger: state + block → state root, and the proofs of what it holds.
+//!
+//! ```text
+//!   state_key ── tree ─── execute ── tip            who keeps the state (feature `tree`)
+//!       │                    │
+//!    overlay ── admit ── operation/*                the one rule set of mempool, proposal and block
+//!                 │
+//!            transaction ── genesis
+//!
+//!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
+//!                     └── proposers                 who proposes in which round
+//! ```
+//!
+//! Reading order: as the modules are declared. Everything is a plain function of its inputs: no clock, randomness,
+//! environment or I/O. Deliberately absent: votes, peers, disk.
+
+#![warn(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
+
+pub mod state_key;
+
+pub mod merkle_log;
+
+pub mod state;
+
+pub mod certificate;
+
+pub mod proposers;
+
+pub mod genesis;
+
+pub mod transaction;
+
+pub mod error;
+
+pub mod overlay;
+
+pub mod admit;
+mod operation;
+
+#[cfg(feature = "tree")]
+pub mod tree;
+
+#[cfg(feature = "tree")]
+pub mod execute;
+pub mod tip;
+
+pub mod proof;
+
+pub mod light;
+
+pub use admit::{Frame, Replay, SignatureVerifier, VerifyEach};
+pub use certificate::{
+    header_hash, precommit_string, prevote_string, proposal_string, quorum, validator_set_hash,
+};
+pub use error::{AdmissionError, BlockError, Retry};
+#[cfg(feature = "tree")]
+pub use execute::{Built, Outcome, build_block, execute_block};
+pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
+pub use overlay::{Changes, Overlay, StateView};
+pub use state::StateFault;
+pub use state_key::{LeafKind, TreeKey};
+pub use tip::{ReplayWindow, Tip, genesis_header};
+pub use transaction::{CheckedTransaction, TRANSACTION_BYTES_MAX, TransactionLeaf};

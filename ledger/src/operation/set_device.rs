@@ -1,0 +1,81 @@
+//! Setting or taking away the one device key of a holder (PROTOCOL §3.2).
+//!
+//! Three ways, and no other: the current key, to anything; the registering authority alone, to none; the authority and
+//! the countersigner of another organization, to a key, if the recovery rule allows.
+
+use super::update::sign_together;
+use super::{Context, Signers, already, bind_new_keys, live_head, require_previous};
+use crate::admit::holds_grant;
+use crate::overlay::document_of;
+use crate::{AdmissionError, Overlay, StateView};
+use sillok_did_method::{SetDevice, device_key, document_hash};
+use sillok_proto::{Hash, v1};
+
+pub(super) fn run<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    op: &SetDevice,
+    signers: &mut Signers<'_>,
+    state: &mut Overlay<'_, V>,
+) -> Result<v1::Head, AdmissionError> {
+    let head = live_head(state, &op.did)?;
+    if head.kind() != v1::Kind::Holder {
+        return Err(AdmissionError::NotAHolder { did: op.did });
+    }
+    let old = document_of(state, &head)?;
+    let new = op.document.clone().unwrap_or_default();
+    // By target, not by caller: two channels that report one loss make one change (B17).
+    if device_key(&new).map(|bound| &bound.key) == device_key(&old).map(|bound| &bound.key) {
+        return Err(already(&op.did, &head));
+    }
+    if let Some(previous) = &op.previous {
+        require_previous(&op.did, &head, previous)?;
+    }
+    bind_new_keys(context, &old, &new, signers, state)?;
+
+    let actor = match (&op.previous, &op.document) {
+        (Some(_), _) if signers.controller(&op.did, &old)? => v1::Actor::Controller,
+        (_, None) => {
+            context.require_named_submitter()?;
+            authority_takes_away(context, op, &head, signers, state)?;
+            v1::Actor::Authority
+        }
+        (_, Some(_)) => {
+            context.require_named_submitter()?;
+            sign_together(context, &op.did, &head, signers, state)?;
+            v1::Actor::AuthorityAndCountersigner
+        }
+    };
+    let hash = document_hash(&new);
+    if op.document.is_some() {
+        state.put_document(hash, new);
+    }
+    let mut next = context.next_head(&head, actor);
+    next.document_hash = hash.to_vec();
+    Ok(next)
+}
+
+/// Losing a right needs no approval and no version: the authority's submission or signature is enough, while it may
+/// register or revoke.
+fn authority_takes_away<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    op: &SetDevice,
+    head: &v1::Head,
+    signers: &mut Signers<'_>,
+    state: &Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    let Some(authority) = Hash::from_slice(&head.authority) else {
+        return Err(context.not_authorized(&op.did));
+    };
+    let consents = *context.submitter == authority || signers.organization(state, &authority)?;
+    if !consents {
+        return Err(context.not_authorized(&op.did));
+    }
+    let frame = context.frame;
+    if holds_grant(frame, state, &authority, v1::Action::Register)?
+        || holds_grant(frame, state, &authority, v1::Action::Revoke)?
+    {
+        Ok(())
+    } else {
+        Err(AdmissionError::NotGranted { organization: authority, action: v1::Action::Revoke })
+    }
+}

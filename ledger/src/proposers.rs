@@ -1,0 +1,112 @@
+//! Who proposes in which round (PROTOCOL §7.2): a pure function of the set, the height and the last headers.
+//!
+//! Read from headers only: certificates differ from node to node and would fork the schedule. Deliberately absent: time,
+//! votes, and who is reachable.
+
+use crate::certificate::{VALIDATORS_MAX, faulty_max};
+use sillok_proto::v1;
+use std::collections::BTreeMap;
+
+/// How many headers back a validator of `n` is looked for, in multiples of `n`.
+const WINDOW: u64 = 10;
+
+/// The most headers that [`order`] looks back for any set: keep as many, because a set may grow from one height to the
+/// next.
+pub const RECENT_MAX: u64 = WINDOW * VALIDATORS_MAX as u64;
+
+/// What the schedule is read from: who built each of the last headers, and since when the latest validators vote.
+///
+/// Part of the tip (PROTOCOL §7.1). Two nodes that hold the same headers hold the same value, however they got them:
+/// it always keeps the last [`RECENT_MAX`] headers, fewer only where fewer exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recent {
+    built: BTreeMap<u64, Vec<u8>>,
+    joined: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Recent {
+    /// Before the first block.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records `header.proposer` of a height, and forgets what no rule asks for any more.
+    pub fn record(&mut self, height: u64, proposer: &[u8]) {
+        self.built.insert(height, proposer.to_vec());
+        let first = height.saturating_sub(RECENT_MAX - 1);
+        self.built = self.built.split_off(&first);
+        self.joined.retain(|_, joined| *joined >= first);
+    }
+
+    /// Records that a validator's first height is `height`. A validator never recorded has always been there.
+    pub fn join(&mut self, validator: &[u8], height: u64) {
+        self.joined.insert(validator.to_vec(), height);
+    }
+
+    /// Height and proposer of the headers held, ascending.
+    pub fn headers(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.built.iter().map(|(height, proposer)| (*height, proposer.as_slice()))
+    }
+}
+
+/// The order in which the validators of set(`height`) propose at `height`, as indexes of the set.
+///
+/// The set sorted by key, rotated by the height. A validator that was in the set for all of the last 10n headers and
+/// built none of them is *absent*: it stands at the end, except at heights with `height mod 10n < n`, which give it its
+/// turn to come back. At most f are moved, chosen and placed in the order of the set. While fewer than 10n headers
+/// exist nobody is absent.
+///
+/// An empty set has an empty order.
+#[must_use]
+pub fn order(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize> {
+    let count = set.validators.len();
+    let Some(turn) = (height).checked_rem(count as u64) else { return Vec::new() };
+    let mut order: Vec<usize> = (0..count).collect();
+    // `turn` is below `count`, which is a `usize`.
+    order.rotate_left(usize::try_from(turn).unwrap_or_default());
+
+    let absent = absent(set, height, recent);
+    let window = WINDOW * count as u64;
+    if absent.is_empty() || height % window < count as u64 {
+        return order;
+    }
+    let moved: Vec<usize> = absent.into_iter().take(faulty_max(count)).collect();
+    order.retain(|index| !moved.contains(index));
+    order.extend(moved);
+    order
+}
+
+/// The index of the validator that proposes in `round` of `height`; none for an empty set.
+#[must_use]
+pub fn proposer(set: &v1::ValidatorSet, height: u64, round: u32, recent: &Recent) -> Option<usize> {
+    let order = order(set, height, recent);
+    let nth = (u64::from(round)).checked_rem(order.len() as u64)?;
+    order.get(usize::try_from(nth).ok()?).copied()
+}
+
+/// The validators of set(`height`) that were there for all of the last 10n headers and built none of them, in the order
+/// of the set.
+#[must_use]
+pub fn absent(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize> {
+    let window = WINDOW * set.validators.len() as u64;
+    // Height 0 was built by nobody, so the first full window ends before height 10n + 1.
+    let Some(first) = height.checked_sub(window).filter(|first| *first > 0) else {
+        return Vec::new();
+    };
+    let built: Vec<&[u8]> =
+        recent.built.range(first..height).map(|(_, proposer)| proposer.as_slice()).collect();
+    if (built.len() as u64) < window {
+        return Vec::new();
+    }
+    set.validators
+        .iter()
+        .enumerate()
+        .filter(|(_, validator)| {
+            let key = &validator.public_key;
+            let joined = recent.joined.get(key).copied().unwrap_or_default();
+            joined <= first && !built.contains(&key.as_slice())
+        })
+        .map(|(index, _)| index)
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! The keys of the state tree (PROTOCOL §6.4): kind nibble ‖ low 252 bits of `H(tree-key, kind ‖ name)`.
+//!
+//! All leaves of one kind lie in one subtree, so a whole kind, or a prefix of it, can be proved complete. The name is
+//! hashed, so an attacker who chooses names (keys, digests) cannot deepen the tree at a place of his choice cheaply.
+//! Deliberately absent: what the leaves hold.
+
+use sillok_proto::{Hash, Tag, v1::Action};
+use std::fmt;
+
+/// The kind of a state leaf: the first nibble of its key. The numbers are law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum LeafKind {
+    /// The current version of a DID.
+    Head = 1,
+    /// A key once bound to a DID.
+    UsedKey = 2,
+    /// A status list.
+    List = 3,
+    /// 8,192 entries of a status list.
+    Chunk = 4,
+    /// The record beside a chunk.
+    EntryRecord = 5,
+    /// A right of an organization.
+    Grant = 6,
+    /// A credential type.
+    Type = 7,
+    /// Operators, names of organizations, observers.
+    Governance = 8,
+    /// The figures of the network.
+    Parameter = 9,
+    /// Everything private.
+    Private = 15,
+}
+
+/// The place of a leaf in the state tree.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TreeKey(pub [u8; 32]);
+
+impl TreeKey {
+    /// The key of the leaf of this kind and name.
+    #[must_use]
+    pub fn new(kind: LeafKind, name: &[u8]) -> Self {
+        let kind = kind as u8;
+        let Hash(mut key) = Tag::TreeKey.hash(&[&[kind], name]);
+        key[0] = (kind << 4) | (key[0] & 0x0f);
+        Self(key)
+    }
+
+    /// The head of a DID, by the digest in it.
+    #[must_use]
+    pub fn did_head(did: &Hash) -> Self {
+        Self::new(LeafKind::Head, &did.0)
+    }
+
+    /// A key once used, by its key id.
+    #[must_use]
+    pub fn used_key(key_id: &Hash) -> Self {
+        Self::new(LeafKind::UsedKey, &key_id.0)
+    }
+
+    /// A grant: organization ‖ action (one byte) ‖ resource.
+    #[must_use]
+    pub fn grant(organization: &Hash, action: Action, resource: &[u8]) -> Self {
+        // The last byte of the number; every action is below 256.
+        let [.., action] = (action as i32).to_be_bytes();
+        let mut name = Vec::with_capacity(33 + resource.len());
+        name.extend_from_slice(&organization.0);
+        name.push(action);
+        name.extend_from_slice(resource);
+        Self::new(LeafKind::Grant, &name)
+    }
+
+    /// The operator that an organization is.
+    #[must_use]
+    pub fn operator(organization: &Hash) -> Self {
+        Self::governance("operator", &organization.0)
+    }
+
+    /// The name of an organization.
+    #[must_use]
+    pub fn organization(organization: &Hash) -> Self {
+        Self::governance("organization", &organization.0)
+    }
+
+    /// An observer, by its node key.
+    #[must_use]
+    pub fn observer(node_key: &[u8]) -> Self {
+        Self::governance("observer", node_key)
+    }
+
+    /// The figures of the network.
+    #[must_use]
+    pub fn parameters() -> Self {
+        Self::new(LeafKind::Parameter, b"parameters")
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key in a `bytes` field, if the field holds 32 bytes.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The key as a field of a message.
+    #[must_use]
+    pub fn to_vec(self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
+    /// The first nibble: the number of the leaf's kind.
+    #[must_use]
+    pub const fn kind_nibble(&self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// Prefix ‖ 0x00 ‖ name: no prefix is the beginning of another's name.
+    fn governance(prefix: &str, name: &[u8]) -> Self {
+        let mut full = Vec::with_capacity(prefix.len() + 1 + name.len());
+        full.extend_from_slice(prefix.as_bytes());
+        full.push(0);
+        full.extend_from_slice(name);
+        Self::new(LeafKind::Governance, &full)
+    }
+}
+
+impl fmt::Debug for TreeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TreeKey({})", hex::encode(self.0))
+    }
+}
+
+impl From<[u8; 32]> for TreeKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_first_nibble_is_the_kind_and_the_rest_is_the_hash() {
+        let did = Hash([7; 32]);
+        let key = TreeKey::did_head(&did);
+        let hash = Tag::TreeKey.hash(&[&[1], &did.0]);
+        assert_eq!(key.kind_nibble(), 1);
+        assert_eq!(key.0[0] & 0x0f, hash.0[0] & 0x0f);
+        assert_eq!(key.0[1..], hash.0[1..]);
+        assert_eq!(TreeKey::new(LeafKind::Private, &[]).kind_nibble(), 15);
+    }
+
+    #[test]
+    fn different_names_have_different_keys_even_when_their_bytes_are_the_same() {
+        let bytes = Hash([1; 32]);
+        let keys = [
+            TreeKey::did_head(&bytes),
+            TreeKey::used_key(&bytes),
+            TreeKey::grant(&bytes, Action::Submit, &[]),
+            TreeKey::grant(&bytes, Action::Register, &[]),
+            TreeKey::grant(&bytes, Action::Submit, &[0]),
+            TreeKey::operator(&bytes),
+            TreeKey::organization(&bytes),
+            TreeKey::observer(&bytes.0),
+            TreeKey::parameters(),
+        ];
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    }
+}
