@@ -181,6 +181,7 @@ pub fn validator_set_hash(set: &v1::ValidatorSet) -> Hash {
 
 /// How many of `n` validators must sign: more than two thirds.
 #[must_use]
+#[allow(clippy::arithmetic_side_effects, reason = "a set has at most 128 validators")]
 pub const fn quorum(n: usize) -> usize {
     n * 2 / 3 + 1
 }

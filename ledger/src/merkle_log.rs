@@ -6,6 +6,11 @@
 //! paths come from whoever keeps them. Deliberately absent: storage, and consistency proofs (a header's history root is
 //! proved to extend an older header by that header's own path).
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    reason = "positions in a log: index < size is checked first, and no sum or difference leaves 0..=size"
+)]
+
 use sha2::{Digest, Sha256};
 use sillok_proto::{Hash, Tag, v1::LogPath};
 

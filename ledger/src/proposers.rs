@@ -67,8 +67,8 @@ pub fn order(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize>
     order.rotate_left(usize::try_from(turn).unwrap_or_default());
 
     let absent = absent(set, height, recent);
-    let window = WINDOW * count as u64;
-    if absent.is_empty() || height % window < count as u64 {
+    let coming_back = height.checked_rem(window(set)).is_none_or(|turn| turn < count as u64);
+    if absent.is_empty() || coming_back {
         return order;
     }
     let moved: Vec<usize> = absent.into_iter().take(faulty_max(count)).collect();
@@ -89,7 +89,7 @@ pub fn proposer(set: &v1::ValidatorSet, height: u64, round: u32, recent: &Recent
 /// of the set.
 #[must_use]
 pub fn absent(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize> {
-    let window = WINDOW * set.validators.len() as u64;
+    let window = window(set);
     // Height 0 was built by nobody, so the first full window ends before height 10n + 1.
     let Some(first) = height.checked_sub(window).filter(|first| *first > 0) else {
         return Vec::new();
@@ -109,4 +109,9 @@ pub fn absent(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize
         })
         .map(|(index, _)| index)
         .collect()
+}
+
+/// 10n.
+fn window(set: &v1::ValidatorSet) -> u64 {
+    WINDOW.saturating_mul(set.validators.len() as u64)
 }

@@ -64,11 +64,7 @@ impl TreeKey {
     pub fn grant(organization: &Hash, action: Action, resource: &[u8]) -> Self {
         // The last byte of the number; every action is below 256.
         let [.., action] = (action as i32).to_be_bytes();
-        let mut name = Vec::with_capacity(33 + resource.len());
-        name.extend_from_slice(&organization.0);
-        name.push(action);
-        name.extend_from_slice(resource);
-        Self::new(LeafKind::Grant, &name)
+        Self::new(LeafKind::Grant, &[&organization.0, [action].as_slice(), resource].concat())
     }
 
     /// The operator that an organization is.
@@ -121,11 +117,7 @@ impl TreeKey {
 
     /// Prefix ‖ 0x00 ‖ name: no prefix is the beginning of another's name.
     fn governance(prefix: &str, name: &[u8]) -> Self {
-        let mut full = Vec::with_capacity(prefix.len() + 1 + name.len());
-        full.extend_from_slice(prefix.as_bytes());
-        full.push(0);
-        full.extend_from_slice(name);
-        Self::new(LeafKind::Governance, &full)
+        Self::new(LeafKind::Governance, &[prefix.as_bytes(), &[0], name].concat())
     }
 }
 

@@ -10,6 +10,11 @@
 //! Stored forms. Node key: version (8 bytes, big-endian) ‖ number of nibbles (1 byte) ‖ nibbles, two to a byte, the last
 //! one padded with 0. Node: the borsh form of `jmt` 0.12, which no hash covers and no other node sees.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    reason = "places among sixteen children and nibbles of a 32-byte key: no sum leaves 0..=64"
+)]
+
 use crate::proof::{self, PLACEHOLDER};
 use crate::{StateFault, TreeKey};
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
@@ -239,7 +244,7 @@ fn carry_over<R: NodeReader + ?Sized>(
 enum Place {
     Empty,
     Leaf { key: TreeKey, value_hash: Hash },
-    Fork(Children),
+    Fork(Box<Children>),
 }
 
 impl Place {
@@ -261,7 +266,7 @@ impl Place {
                         });
                     }
                 }
-                Self::Fork(Children(children))
+                Self::Fork(Box::new(Children(children)))
             }
         })
     }
