@@ -1,0 +1,2 @@
+//! sillok
+fn main() {}
