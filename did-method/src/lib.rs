@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Reading order: [`did`], [`did_url`], [`key`], [`signature`], [`service`], [`document`], [`mod@inception`],
-//! [`statement`], [`operation`], [`view`]. Each function is a plain function of its arguments: no clock, no randomness, no I/O. Whether a key
-//! may act, and whether a DID exists, is the ledger's to say and is deliberately not here.
+//! [`statement`], [`operation`], [`view`]. Each function is a plain function of its arguments: no clock, no
+//! randomness, no I/O. Whether a key may act, and whether a DID exists, is the ledger's to say and is deliberately
+//! not here.
 
 pub mod datetime;
 pub mod did;
