@@ -413,3 +413,6 @@ fn fault(error: &anyhow::Error) -> StateFault {
         None => StateFault::new("the tree is not whole"),
     }
 }
+
+#[cfg(test)]
+mod tests;
