@@ -27,8 +27,8 @@ impl SignatureVerifier for VerifyEach {
 
 /// Was a transaction or an author-signed statement ordered within the window?
 pub trait Replay {
-    /// Is `name` (a transaction id or a statement hash) in the window?
-    fn contains(&self, name: &Hash) -> bool;
+    /// Is `name` (a transaction id or a statement hash, which covers its valid-until) in the window?
+    fn contains(&self, name: &Hash, valid_until_ms: u64) -> bool;
 }
 
 /// The outside of a run: the network, the time and place of the block, and what was ordered before.
@@ -69,7 +69,7 @@ pub fn run<V: StateView + ?Sized>(
             check_time(frame, authors.valid_until_ms)?;
         }
     }
-    if frame.replay.contains(&transaction.leaf.id) {
+    if frame.replay.contains(&transaction.leaf.id, transaction.valid_until_ms) {
         return Err(AdmissionError::AlreadyOrdered { transaction_id: transaction.leaf.id });
     }
     check_submitter(frame, view, transaction)?;
@@ -79,7 +79,7 @@ pub fn run<V: StateView + ?Sized>(
     let mut seen = std::collections::BTreeSet::new();
     for (index, (operation, authors)) in transaction.operations.iter().enumerate() {
         if !authors.signatures.is_empty()
-            && (frame.replay.contains(&authors.statement_hash)
+            && (frame.replay.contains(&authors.statement_hash, authors.valid_until_ms)
                 || !seen.insert(authors.statement_hash))
         {
             return Err(AdmissionError::OperationAlreadyOrdered { operation: index });

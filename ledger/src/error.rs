@@ -362,6 +362,9 @@ pub enum BlockError {
     /// A transaction is not admissible.
     #[error("transaction {index}: {source}")]
     Transaction { index: usize, source: AdmissionError },
+    /// Executing it panicked. A fault of this software; the block is refused and the process goes on (PROTOCOL II.3).
+    #[error("executing the block panicked; report it")]
+    Panicked,
     /// The state could not be read: says nothing about the block.
     #[error(transparent)]
     State(#[from] StateFault),

@@ -41,8 +41,8 @@ struct BlockReplay<'a> {
 }
 
 impl Replay for BlockReplay<'_> {
-    fn contains(&self, name: &Hash) -> bool {
-        self.block.contains(name) || self.window.contains(name)
+    fn contains(&self, name: &Hash, valid_until_ms: u64) -> bool {
+        self.block.contains(name) || self.window.contains(name, valid_until_ms)
     }
 }
 
@@ -241,6 +241,7 @@ pub fn execute_block<S: StateView + NodeReader>(
     if len > max {
         return Err(BlockError::TooLarge { bound: "bytes", actual: len, max });
     }
+    check_parts(chain, header, block)?;
     let mut run = Run::new(chain, tip, state, verifier, header.time_ms);
     for (index, transaction) in block.transactions.iter().enumerate() {
         let refuse = |source| match source {
@@ -254,6 +255,22 @@ pub fn execute_block<S: StateView + NodeReader>(
     let outcome = run.finish(&header.proposer)?;
     compare(header, &outcome.header)?;
     Ok(outcome)
+}
+
+/// The transactions are those the header commits to. First of all: bytes that were changed on their way say nothing
+/// about the block of that header.
+fn check_parts(chain: &Chain, header: &v1::Header, block: &v1::Block) -> Result<(), BlockError> {
+    let leaves: Option<Vec<Hash>> = block
+        .transactions
+        .iter()
+        .map(|transaction| TransactionLeaf::of(chain.hash(), transaction).map(|leaf| leaf.hash()))
+        .collect();
+    let actual = merkle_log::transactions_root(&leaves.unwrap_or_default());
+    if header.transactions_root == actual.0 {
+        Ok(())
+    } else {
+        Err(mismatch("transactions_root", actual, hex::encode(&header.transactions_root)))
+    }
 }
 
 fn mismatch(field: &'static str, expected: impl ToString, actual: impl ToString) -> BlockError {

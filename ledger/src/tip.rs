@@ -9,7 +9,8 @@ use crate::merkle_log::{Frontier, HistoryHasher, LogError};
 use crate::proposers::Recent;
 use crate::{Chain, merkle_log};
 use sillok_proto::{Hash, v1};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a block is built on, beside the tree.
 #[derive(Debug, Clone)]
@@ -89,45 +90,46 @@ impl Tip {
 }
 
 /// Names of what was ordered, until ledger time passes their valid-until (PROTOCOL §2.3).
+///
+/// A name is a hash that covers its valid-until, so it is looked for in one bucket alone; buckets are shared between
+/// copies, so a tip is copied cheaply however much was ordered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayWindow {
-    names: BTreeSet<Hash>,
-    by_end: BTreeMap<u64, Vec<Hash>>,
+    /// Second of valid-until → names.
+    buckets: BTreeMap<u64, Arc<BTreeMap<Hash, u64>>>,
 }
 
 impl ReplayWindow {
     /// Adds a name with the ledger time until which it could be ordered again.
     pub fn insert(&mut self, name: Hash, valid_until_ms: u64) {
-        if self.names.insert(name) {
-            self.by_end.entry(valid_until_ms).or_default().push(name);
-        }
+        let bucket = self.buckets.entry(valid_until_ms / 1_000).or_default();
+        Arc::make_mut(bucket).insert(name, valid_until_ms);
     }
 
     /// Forgets what can no longer be ordered at `time_ms` or later.
     pub fn advance(&mut self, time_ms: u64) {
-        let live = self.by_end.split_off(&time_ms);
-        for names in std::mem::replace(&mut self.by_end, live).into_values() {
-            for name in names {
-                self.names.remove(&name);
-            }
+        let second = time_ms / 1_000;
+        self.buckets = self.buckets.split_off(&second);
+        if let Some(bucket) = self.buckets.get_mut(&second) {
+            Arc::make_mut(bucket).retain(|_, valid_until_ms| *valid_until_ms >= time_ms);
         }
     }
 
     /// How many names it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.buckets.values().map(|bucket| bucket.len()).sum()
     }
 
     /// Does it hold nothing?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 }
 
 impl Replay for ReplayWindow {
-    fn contains(&self, name: &Hash) -> bool {
-        self.names.contains(name)
+    fn contains(&self, name: &Hash, valid_until_ms: u64) -> bool {
+        self.buckets.get(&(valid_until_ms / 1_000)).is_some_and(|bucket| bucket.contains_key(name))
     }
 }

@@ -1,0 +1,121 @@
+//! The gRPC doors of a node: `DidResolver`, `Ledger`, health and reflection.
+//!
+//! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
+//! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
+
+mod ledger;
+pub mod problem;
+mod resolver;
+
+use crate::ledger::Ledger;
+use crate::network::NetworkHandle;
+use crate::ordering::OrderingStatus;
+use problem::Refused;
+use sillok_ledger::{Retry, Tip};
+use sillok_proto::v1::{did_resolver_server::DidResolverServer, ledger_server::LedgerServer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
+
+/// Longest request that is read at all, in bytes. More than a transaction may have, so that one which is too long gets
+/// an answer that says so.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest answer, in bytes: a block and its envelope.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a read waits for `min_height`.
+const MIN_HEIGHT_WAIT: Duration = Duration::from_secs(5);
+/// Most requests at work on one connection.
+const CONCURRENCY_PER_CONNECTION: usize = 256;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The record.
+    pub ledger: Arc<Ledger>,
+    /// To pass transactions on.
+    pub network: NetworkHandle,
+    /// What ordering says of itself.
+    pub ordering: watch::Receiver<OrderingStatus>,
+    /// The node's name, as configured.
+    pub name: String,
+    /// This node's validator key; empty on an observer.
+    pub validator_key: Vec<u8>,
+    /// Becomes true when the node stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// The tip, once it is at `min_height`; STALE if it does not get there in time. It never answers "not found" for
+    /// what is merely late (D8).
+    async fn tip_at(&self, min_height: u64) -> Result<Arc<Tip>, Refused> {
+        let mut tips = self.ledger.watch_tip();
+        let reached =
+            tokio::time::timeout(MIN_HEIGHT_WAIT, tips.wait_for(|tip| tip.height() >= min_height));
+        if let Ok(Ok(tip)) = reached.await {
+            return Ok(tip.clone());
+        }
+        let tip = self.ledger.tip();
+        Err(Refused::new(
+            Code::Unavailable,
+            "STALE",
+            format!(
+                "this node is at height {}, not yet at {min_height}; try again or ask another node",
+                tip.height()
+            ),
+            Retry::Later,
+        )
+        .with("height", tip.height())
+        .with("time_ms", tip.header.time_ms))
+    }
+
+    /// Serves until the node stops.
+    ///
+    /// # Errors
+    ///
+    /// The transport's error.
+    pub async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+    ) -> Result<(), tonic::transport::Error> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<DidResolverServer<Self>>().await;
+        health.set_serving::<LedgerServer<Self>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(sillok_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let resolver = DidResolverServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
+        let ledger = LedgerServer::new(self)
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
+        let mut server = tonic::transport::Server::builder()
+            .concurrency_limit_per_connection(CONCURRENCY_PER_CONNECTION)
+            .tcp_nodelay(true)
+            .add_service(health_service)
+            .add_service(resolver)
+            .add_service(ledger);
+        match reflection {
+            Ok(reflection) => server = server.add_service(reflection),
+            Err(error) => tracing::error!(err = %error, "reflection is off"),
+        }
+        server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await
+    }
+}
+
+/// Binds the address of the API before anything else starts, so that a taken port is told at once.
+///
+/// # Errors
+///
+/// The system's error.
+pub async fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await
+}

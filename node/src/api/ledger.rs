@@ -1,0 +1,359 @@
+//! `Ledger`: submitting transactions, their state, blocks, validators, the trust bundle and the event stream.
+
+use super::Api;
+use super::problem::{self, Refused, failed};
+use crate::ledger::SubmitError;
+use crate::storage::{Storage, StorageError};
+use sillok_ledger::{Retry, TRANSACTION_BYTES_MAX, Tip, TransactionLeaf};
+use sillok_proto::v1::ledger_server::Ledger as LedgerService;
+use sillok_proto::{CanonicalError, Hash, v1};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status};
+
+/// Longest wait for a transaction's final state.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Events ready for a subscriber that reads slowly.
+const EVENTS_READY_MAX: usize = 256;
+/// Most light blocks in a bundle; a client that needs more asks again from the last one.
+const LIGHT_BLOCKS_MAX: usize = 1_000;
+
+type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl LedgerService for Api {
+    type SubscribeStream = EventStream;
+
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let request = request.into_inner();
+        let transaction: v1::Transaction =
+            sillok_proto::decode(&request.transaction, TRANSACTION_BYTES_MAX)
+                .map_err(|error| not_canonical(&error))?;
+        let ledger = self.ledger.clone();
+        let submitted = tokio::task::spawn_blocking(move || ledger.submit(transaction))
+            .await
+            .map_err(|_| Status::from(Refused::internal()))?;
+        let id = match submitted {
+            Ok((id, new)) => {
+                if new {
+                    // Not sent is not lost: it waits here and is passed on again.
+                    let _ = self.network.broadcast_transaction(request.transaction.into());
+                }
+                id
+            }
+            // The same bytes again: the answer is its state (C3).
+            Err(SubmitError::Admission(sillok_ledger::AdmissionError::AlreadyOrdered {
+                transaction_id,
+            })) => transaction_id,
+            Err(error) => {
+                return Err(problem::refused(self.ledger.chain.network(), &error).into());
+            }
+        };
+        self.final_state(&id, request.wait_ms).await.map(Response::new)
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<v1::GetTransactionRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let request = request.into_inner();
+        let id = Hash::from_slice(&request.transaction_id).ok_or_else(|| {
+            Refused::malformed(
+                "INVALID_TRANSACTION_ID",
+                "a transaction id has 32 bytes; send those",
+            )
+        })?;
+        self.final_state(&id, request.wait_ms).await.map(Response::new)
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::NodeStatus>, Status> {
+        let tip = self.ledger.tip();
+        let ordering = self.ordering.borrow().clone();
+        let (mempool_transactions, mempool_bytes) = {
+            let mempool = self.ledger.mempool();
+            (u32::try_from(mempool.len()).unwrap_or(u32::MAX), mempool.bytes() as u64)
+        };
+        Ok(Response::new(v1::NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: self.ledger.chain.network().to_owned(),
+            genesis_hash: self.ledger.chain.hash().to_vec(),
+            height: tip.height(),
+            time_ms: tip.header.time_ms,
+            header_hash: tip.hash.to_vec(),
+            state_root: tip.header.state_root.clone(),
+            name: self.name.clone(),
+            validator_key: self.validator_key.clone(),
+            validating: ordering.validating,
+            round: ordering.round,
+            validators: u32::try_from(tip.validators.validators.len()).unwrap_or(u32::MAX),
+            peers: ordering
+                .peers
+                .iter()
+                .map(|(key, height)| v1::PeerStatus { node_key: key.to_vec(), height: *height })
+                .collect(),
+            mempool_transactions,
+            mempool_bytes,
+            earliest_block: 1,
+            syncing: ordering.best_peer_height > tip.height() + 1,
+            halted: ordering.halted,
+        }))
+    }
+
+    async fn get_genesis(
+        &self,
+        _request: Request<v1::GetGenesisRequest>,
+    ) -> Result<Response<v1::GetGenesisResponse>, Status> {
+        let genesis = Some(self.ledger.chain.genesis().clone());
+        Ok(Response::new(v1::GetGenesisResponse { genesis }))
+    }
+
+    async fn get_block(
+        &self,
+        request: Request<v1::GetBlockRequest>,
+    ) -> Result<Response<v1::GetBlockResponse>, Status> {
+        let tip = self.ledger.tip().height();
+        let height = match request.into_inner().height {
+            0 => tip,
+            height => height,
+        };
+        let storage = &self.ledger.storage;
+        let block = storage.block(height).map_err(failed("get_block"))?;
+        let signed_header = storage.signed_header(height).map_err(failed("get_block"))?;
+        let (Some(block), Some(signed_header)) = (block, signed_header) else {
+            return Err(no_such_height(height, tip).into());
+        };
+        let genesis = self.ledger.chain.hash();
+        let transactions = block
+            .transactions
+            .into_iter()
+            .filter_map(|transaction| {
+                let leaf = TransactionLeaf::of(genesis, &transaction)?;
+                Some(v1::PublicTransaction {
+                    transaction_id: leaf.id.to_vec(),
+                    body: transaction.body,
+                    documents: transaction.documents,
+                    signatures: transaction.signatures,
+                    private_signatures_hash: leaf.private_signatures.to_vec(),
+                })
+            })
+            .collect();
+        Ok(Response::new(v1::GetBlockResponse { signed_header: Some(signed_header), transactions }))
+    }
+
+    async fn get_validators(
+        &self,
+        request: Request<v1::GetValidatorsRequest>,
+    ) -> Result<Response<v1::GetValidatorsResponse>, Status> {
+        let tip = self.ledger.tip();
+        let next = tip.height() + 1;
+        let height = match request.into_inner().height {
+            0 => next,
+            height => height,
+        };
+        // No operation of this protocol version changes the set.
+        let validators = if height <= next + 1 { Some(tip.validators.clone()) } else { None };
+        if validators.is_none() {
+            return Err(no_such_height(height, tip.height()).into());
+        }
+        Ok(Response::new(v1::GetValidatorsResponse { height, validators }))
+    }
+
+    async fn get_trust_bundle(
+        &self,
+        request: Request<v1::GetTrustBundleRequest>,
+    ) -> Result<Response<v1::TrustBundle>, Status> {
+        let from = request.into_inner().from_height;
+        let tip = self.ledger.tip();
+        trust_bundle(&self.ledger.storage, &tip, from)
+            .map(Response::new)
+            .map_err(failed("get_trust_bundle"))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<EventStream>, Status> {
+        let after = request.into_inner().after;
+        let tip = self.ledger.tip().height();
+        if let Some(cursor) = after.filter(|cursor| cursor.height > tip.saturating_add(1)) {
+            return Err(no_such_height(cursor.height, tip).into());
+        }
+        let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_READY_MAX);
+        let api = self.clone();
+        tokio::spawn(async move {
+            if let Err(status) = api.send_events(after, &sender).await {
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+fn not_canonical(error: &CanonicalError) -> Refused {
+    match error {
+        CanonicalError::TooLong { .. } => Refused::new(
+            Code::ResourceExhausted,
+            "TRANSACTION_TOO_LONG",
+            error.to_string(),
+            Retry::AfterFix,
+        ),
+        CanonicalError::NotCanonical => Refused::malformed("NOT_CANONICAL", error.to_string()),
+        _ => Refused::malformed("MALFORMED", error.to_string()),
+    }
+}
+
+fn no_such_height(height: u64, tip: u64) -> Refused {
+    Refused::new(
+        Code::NotFound,
+        "NO_SUCH_HEIGHT",
+        format!("there is no block of height {height}; this node is at {tip}"),
+        Retry::Later,
+    )
+    .with("height", tip)
+}
+
+/// The light blocks from a client's trusted height on at which the set changed, and the last one.
+fn trust_bundle(storage: &Storage, tip: &Tip, from: u64) -> Result<v1::TrustBundle, StorageError> {
+    let mut light_blocks = Vec::new();
+    // No operation of this protocol version changes the set, so the last light block is all there is to follow.
+    if tip.height() > from
+        && light_blocks.len() < LIGHT_BLOCKS_MAX
+        && let Some(signed_header) = storage.signed_header(tip.height())?
+    {
+        light_blocks.push(v1::LightBlock {
+            signed_header: Some(signed_header),
+            next_validators: Some(tip.validators.clone()),
+        });
+    }
+    Ok(v1::TrustBundle { light_blocks })
+}
+
+impl Api {
+    /// The state of a transaction, once it is final or the wait is over.
+    async fn final_state(&self, id: &Hash, wait_ms: u32) -> Result<v1::TransactionState, Status> {
+        let wait = Duration::from_millis(wait_ms.into()).min(WAIT_MAX);
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut tips = self.ledger.watch_tip();
+        loop {
+            tips.borrow_and_update();
+            let state = self.transaction_state(id).map_err(failed("get_transaction"))?;
+            let open = matches!(
+                state.state,
+                Some(
+                    v1::transaction_state::State::Pending(_)
+                        | v1::transaction_state::State::Unknown(_)
+                )
+            );
+            if !open || wait.is_zero() {
+                return Ok(state);
+            }
+            match tokio::time::timeout_at(deadline, tips.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return self.transaction_state(id).map_err(failed("get_transaction")),
+            }
+        }
+    }
+
+    fn transaction_state(&self, id: &Hash) -> Result<v1::TransactionState, StorageError> {
+        use v1::transaction_state::State;
+        let storage = &self.ledger.storage;
+        // In this order, so that a transaction on its way from the pool into a block is never unknown.
+        let pending = self.ledger.mempool().contains(id);
+        let tip = self.ledger.tip();
+        let state = if let Some((height, index)) = storage.transaction(id)? {
+            let receipt = storage.receipt(self.ledger.chain.hash(), height, index)?;
+            State::Committed(v1::Committed { height, index, receipt })
+        } else if pending {
+            State::Pending(v1::Pending {})
+        } else {
+            match storage.refusal(id)? {
+                None => State::Unknown(v1::Unknown {}),
+                Some(refusal) if refusal.valid_until_ms < tip.header.time_ms => {
+                    State::Expired(v1::Expired { valid_until_ms: refusal.valid_until_ms })
+                }
+                Some(refusal) => match refusal.problem {
+                    Some(problem) => State::Rejected(v1::Rejected { problem: Some(problem) }),
+                    None => State::Expired(v1::Expired { valid_until_ms: refusal.valid_until_ms }),
+                },
+            }
+        };
+        Ok(v1::TransactionState {
+            transaction_id: id.to_vec(),
+            height: tip.height(),
+            time_ms: tip.header.time_ms,
+            state: Some(state),
+        })
+    }
+
+    /// Sends every event after the cursor, then each block's as it is committed, until the subscriber goes or the node
+    /// stops. Positions are equal on every node.
+    async fn send_events(
+        &self,
+        after: Option<v1::Cursor>,
+        sender: &tokio::sync::mpsc::Sender<Result<v1::Event, Status>>,
+    ) -> Result<(), Status> {
+        let mut tips = self.ledger.watch_tip();
+        let mut stop = self.stop.clone();
+        let mut height =
+            after.map_or(self.ledger.tip().height() + 1, |cursor| cursor.height.max(1));
+        loop {
+            let reached = tokio::select! {
+                reached = tips.wait_for(|tip| tip.height() >= height) => reached.is_ok(),
+                () = sender.closed() => false,
+                _ = stop.wait_for(|stop| *stop) => false,
+            };
+            if !reached {
+                return Ok(());
+            }
+            for event in self.events_of(height).map_err(failed("subscribe"))? {
+                let position =
+                    |cursor: &v1::Cursor| (cursor.height, cursor.transaction, cursor.operation);
+                let passed = after
+                    .zip(event.cursor)
+                    .is_some_and(|(after, cursor)| position(&cursor) <= position(&after));
+                if !passed && sender.send(Ok(event)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            height += 1;
+        }
+    }
+
+    fn events_of(&self, height: u64) -> Result<Vec<v1::Event>, StorageError> {
+        let storage = &self.ledger.storage;
+        let Some(header) = storage.header(height)? else { return Ok(Vec::new()) };
+        let transactions = storage.events(height)?.unwrap_or_default().transactions;
+        let time_ms = header.time_ms;
+        let count = u32::try_from(transactions.len()).unwrap_or(u32::MAX);
+        let mut events = Vec::new();
+        for (transaction, one) in (0_u32..).zip(transactions) {
+            for (operation, head) in (0_u32..).zip(one.heads) {
+                events.push(v1::Event {
+                    cursor: Some(v1::Cursor { height, transaction, operation }),
+                    time_ms,
+                    transaction_id: one.id.clone(),
+                    event: Some(v1::event::Event::Did(v1::DidEvent { head: Some(head) })),
+                });
+            }
+        }
+        // The last position of the block, after every transaction.
+        events.push(v1::Event {
+            cursor: Some(v1::Cursor { height, transaction: u32::MAX, operation: u32::MAX }),
+            time_ms,
+            transaction_id: Vec::new(),
+            event: Some(v1::event::Event::Block(v1::BlockEvent {
+                header: Some(header),
+                transactions: count,
+            })),
+        });
+        Ok(events)
+    }
+}

@@ -1,0 +1,233 @@
+//! `DidResolver`: the head of a DID with its proof, the heads before it, and their documents.
+
+use super::problem::{Refused, failed};
+use super::{Api, MIN_HEIGHT_WAIT};
+use sillok_did_method::view::{self, Resolution};
+use sillok_did_method::{Did, DidError, datetime};
+use sillok_ledger::{StateFault, Tip, TreeKey, tree};
+use sillok_proto::v1::did_resolver_server::DidResolver;
+use sillok_proto::{Hash, v1};
+use tonic::{Code, Request, Response, Status};
+
+/// Most versions in one answer.
+const VERSIONS_MAX: usize = 10_000;
+
+/// Which version is asked for.
+enum Wanted {
+    Current,
+    Version(u64),
+    Before(u64),
+}
+
+#[tonic::async_trait]
+impl DidResolver for Api {
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::ResolveResponse>, Status> {
+        let request = request.into_inner();
+        let did = parse(self.ledger.chain.network(), &request.did)?;
+        let wanted = wanted(&request)?;
+        let tip = self.tip_at(request.min_height).await?;
+        let api = self.clone();
+        blocking(move || api.resolution(&tip, &did, &wanted)).await
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let request = request.into_inner();
+        let did = parse(self.ledger.chain.network(), &request.did)?;
+        let tip = self.tip_at(request.min_height).await?;
+        let api = self.clone();
+        blocking(move || api.versions(&tip, &did)).await
+    }
+}
+
+/// Runs a read beside the tasks that serve sockets. A panic is an internal error of this request alone.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<Response<T>, Status> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(answer) => answer.map(Response::new),
+        Err(_) => Err(Refused::internal().into()),
+    }
+}
+
+/// A DID of this network. The names of the errors are those of DID Resolution.
+fn parse(network: &str, text: &str) -> Result<Did, Refused> {
+    let did = Did::parse(text).map_err(|error| {
+        let name = match &error {
+            DidError::OtherMethod { .. } => "METHOD_NOT_SUPPORTED",
+            _ => "INVALID_DID",
+        };
+        Refused::malformed(name, error.to_string())
+    })?;
+    if did.network() == network {
+        return Ok(did);
+    }
+    Err(Refused::new(
+        Code::NotFound,
+        "NOT_FOUND",
+        format!(
+            "the DID is of network {}, this node serves {network}; ask a node of that network",
+            did.network()
+        ),
+        sillok_ledger::Retry::AfterFix,
+    ))
+}
+
+fn wanted(request: &v1::ResolveRequest) -> Result<Wanted, Refused> {
+    match (request.version_id.as_str(), request.version_time.as_str()) {
+        ("", "") => Ok(Wanted::Current),
+        (id, "") => {
+            let canonical = !id.starts_with('0') && id.bytes().all(|byte| byte.is_ascii_digit());
+            id.parse().ok().filter(|_| canonical).map(Wanted::Version).ok_or_else(|| {
+                Refused::malformed(
+                    "INVALID_OPTIONS",
+                    "version_id is not a version number such as 3; give the versionId of the metadata",
+                )
+            })
+        }
+        ("", time) => datetime::parse_datetime(time)
+            .map(Wanted::Before)
+            .map_err(|error| Refused::malformed("INVALID_OPTIONS", error.to_string())),
+        _ => Err(Refused::malformed(
+            "INVALID_OPTIONS",
+            "version_id and version_time exclude each other; give one of them",
+        )),
+    }
+}
+
+fn fault(what: &'static str) -> impl Fn(StateFault) -> Status {
+    move |error| {
+        tracing::error!(what, err = %error, "a read failed");
+        Refused::internal().into()
+    }
+}
+
+impl Api {
+    /// The proof of what the state holds for a DID, and its head.
+    fn proved_head(
+        &self,
+        tip: &Tip,
+        did: &Did,
+    ) -> Result<(v1::StateProof, Option<v1::Head>), Status> {
+        let storage = &self.ledger.storage;
+        let height = tip.height();
+        if height == 0 {
+            return Err(Refused::new(
+                Code::Unavailable,
+                "STALE",
+                "the network has no block yet, so nothing can be proved; try again in a moment",
+                sillok_ledger::Retry::Later,
+            )
+            .into());
+        }
+        let signed_header = storage.signed_header(height).map_err(failed("resolve"))?;
+        let entry = tree::prove(&storage.at(height), height, &TreeKey::did_head(&did.digest()))
+            .map_err(fault("resolve"))?;
+        let head = if entry.present {
+            let head = sillok_proto::decode(&entry.value, sillok_ledger::overlay::LEAF_BYTES_MAX)
+                .map_err(|_| Status::from(Refused::internal()))?;
+            Some(head)
+        } else {
+            None
+        };
+        Ok((v1::StateProof { signed_header, entries: vec![entry] }, head))
+    }
+
+    fn document(&self, head: &v1::Head) -> Result<Option<v1::DidDocument>, Status> {
+        let Some(hash) = Hash::from_slice(&head.document_hash) else { return Ok(None) };
+        let empty = v1::DidDocument::default();
+        if hash == sillok_did_method::document_hash(&empty) {
+            return Ok(Some(empty));
+        }
+        self.ledger.storage.document(&hash).map_err(failed("resolve"))
+    }
+
+    fn before(&self, head: &v1::Head) -> Result<Option<v1::Head>, Status> {
+        match Hash::from_slice(&head.previous) {
+            None => Ok(None),
+            Some(hash) => self.ledger.storage.head(&hash).map_err(failed("resolve")),
+        }
+    }
+
+    fn resolution(
+        &self,
+        tip: &Tip,
+        did: &Did,
+        wanted: &Wanted,
+    ) -> Result<v1::ResolveResponse, Status> {
+        let (proof, head) = self.proved_head(tip, did)?;
+        let Some(head) = head else {
+            return Ok(v1::ResolveResponse {
+                proof: Some(proof),
+                resolution_json: view::resolution_json(did, None).to_string(),
+                ..v1::ResolveResponse::default()
+            });
+        };
+        let mut heads = vec![head];
+        while let Some(oldest) = heads.last() {
+            let found = match wanted {
+                Wanted::Current => true,
+                Wanted::Version(version) => oldest.version <= *version,
+                Wanted::Before(time_ms) => oldest.time_ms < *time_ms,
+            };
+            if found || heads.len() > VERSIONS_MAX {
+                break;
+            }
+            match self.before(oldest)? {
+                Some(before) => heads.push(before),
+                None => break,
+            }
+        }
+        heads.reverse();
+        let Some(asked) = heads.first().filter(|head| match wanted {
+            Wanted::Current => true,
+            Wanted::Version(version) => head.version == *version,
+            Wanted::Before(time_ms) => head.time_ms < *time_ms,
+        }) else {
+            return Err(no_such_version().into());
+        };
+        let document = self.document(asked)?;
+        let resolution = Resolution {
+            head: asked.clone(),
+            document: document.clone(),
+            next_version: heads.get(1).map(|next| next.version),
+        };
+        Ok(v1::ResolveResponse {
+            proof: Some(proof),
+            resolution_json: view::resolution_json(did, Some(&resolution)).to_string(),
+            heads,
+            document,
+        })
+    }
+
+    fn versions(&self, tip: &Tip, did: &Did) -> Result<v1::HistoryResponse, Status> {
+        let (proof, head) = self.proved_head(tip, did)?;
+        let mut versions = Vec::new();
+        let mut next = head;
+        while let Some(head) = next {
+            if versions.len() >= VERSIONS_MAX {
+                break;
+            }
+            let document = self.document(&head)?;
+            next = self.before(&head)?;
+            versions.push(v1::Version { head: Some(head), document });
+        }
+        Ok(v1::HistoryResponse { proof: Some(proof), versions })
+    }
+}
+
+fn no_such_version() -> Refused {
+    Refused::new(
+        Code::NotFound,
+        "NOT_FOUND",
+        "the DID has no such version; ask for its history",
+        sillok_ledger::Retry::AfterFix,
+    )
+}
+
+const _: () = assert!(MIN_HEIGHT_WAIT.as_secs() < 60, "clients wait at most a minute");

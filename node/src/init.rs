@@ -1,0 +1,157 @@
+//! Making a node's directory: keys, genesis, configuration, and for a validator its signing record.
+//!
+//! Nothing is overwritten. The validator key and its signing record are made together (PROTOCOL II.4).
+
+use crate::config::{self, ConfigError};
+use crate::keys::{KeyError, SecretKey};
+use crate::node::{Layout, NodeError, read_genesis};
+use crate::signing_record::{SigningRecord, SigningRecordError};
+use sillok_proto::Hash;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Why a directory could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The directory holds a node already.
+    #[error("{path} exists already; choose another directory, nothing was changed", path = path.display())]
+    Exists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The disk refused.
+    #[error("{path} cannot be written ({source})", path = path.display())]
+    Io {
+        /// What was written.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The genesis.
+    #[error(transparent)]
+    Genesis(#[from] NodeError),
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The signing record.
+    #[error(transparent)]
+    SigningRecord(#[from] SigningRecordError),
+    /// The genesis does not know these keys.
+    #[error("{which} {key} is not in the genesis; use the keys that were handed in for it")]
+    UnknownKey {
+        /// Which key.
+        which: &'static str,
+        /// The public key, hex.
+        key: String,
+    },
+}
+
+/// Public keys of a node to be, to hand in for the genesis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKeys {
+    /// Identity of the node.
+    pub node: [u8; 32],
+    /// Votes.
+    pub validator: [u8; 32],
+    /// Kept offline.
+    pub governance: [u8; 32],
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> InitError + '_ {
+    move |source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => InitError::Exists { path: path.to_owned() },
+        _ => InitError::Io { path: path.to_owned(), source },
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), InitError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), InitError> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(io(path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(path))
+}
+
+/// Makes the three keys of an operator in a new directory: `node.key`, `validator.key`, `governance.key`.
+///
+/// # Errors
+///
+/// [`InitError`].
+pub fn generate_keys(directory: &Path) -> Result<PublicKeys, InitError> {
+    make_directory(directory)?;
+    let make = |name: &str| -> Result<[u8; 32], InitError> {
+        let key = SecretKey::generate()?;
+        key.write_new(&directory.join(name))?;
+        Ok(key.public())
+    };
+    Ok(PublicKeys {
+        node: make("node.key")?,
+        validator: make("validator.key")?,
+        governance: make("governance.key")?,
+    })
+}
+
+/// Makes a node's directory from the keys of [`generate_keys`]. With `validator`, the validator key moves into it, so
+/// that it is never in two places.
+///
+/// # Errors
+///
+/// [`InitError`].
+pub fn make_node(
+    directory: &Path,
+    genesis: &Path,
+    keys: &Path,
+    validator: bool,
+    settings: &[(&str, &str)],
+) -> Result<Hash, InitError> {
+    let layout = Layout::new(directory);
+    if layout.config().exists() || layout.genesis().exists() {
+        return Err(InitError::Exists { path: directory.to_owned() });
+    }
+    let chain = read_genesis(genesis)?;
+    let config = config::toml_with(settings)?;
+    let node_key = SecretKey::read(&keys.join("node.key"))?;
+    let operators = &chain.genesis().operators;
+    let mut nodes = operators
+        .iter()
+        .map(|operator| &operator.node_key)
+        .chain(chain.genesis().observers.iter().map(|observer| &observer.node_key));
+    if !nodes.any(|known| *known == node_key.public()) {
+        return Err(InitError::UnknownKey {
+            which: "node key",
+            key: hex::encode(node_key.public()),
+        });
+    }
+    let validator_path = keys.join("validator.key");
+    let validator_key = if validator {
+        let key = SecretKey::read(&validator_path)?;
+        if !operators.iter().any(|operator| operator.validator_key == key.public()) {
+            return Err(InitError::UnknownKey {
+                which: "validator key",
+                key: hex::encode(key.public()),
+            });
+        }
+        Some(key)
+    } else {
+        None
+    };
+    let key_directory = layout.root.join("keys");
+    make_directory(&key_directory)?;
+    node_key.write_new(&layout.node_key())?;
+    let text = fs::read_to_string(genesis).map_err(io(genesis))?;
+    write_new(&layout.genesis(), &text)?;
+    if let Some(key) = validator_key {
+        SigningRecord::create(&layout.validator(), *chain.hash(), &key.seed())?;
+        fs::remove_file(&validator_path).map_err(io(&validator_path))?;
+    }
+    // Last: a directory without it is unfinished, and `start` says so.
+    write_new(&layout.config(), &config)?;
+    Ok(*chain.hash())
+}

@@ -1,0 +1,33 @@
+//! The node of the registry `sillok`: disk, sockets, tasks and the answers it gives.
+//!
+//! ```text
+//!             gRPC ── api ──┐                    ┌── storage (RocksDB)
+//!                           ├── ledger ── tip ───┤
+//!   peers ── network ── ordering (the host)      └── mempool, verifier
+//!                           │
+//!                    signing_record (key + write-ahead log)
+//! ```
+//!
+//! Reading order: [`node`] (every task of a running process), [`ledger`], [`ordering`], then the parts. No rule of the
+//! registry is here: what is valid is decided by `sillok-ledger`, what is signed by `sillok-consensus`.
+
+pub mod config;
+pub mod init;
+pub mod node;
+
+pub mod ledger;
+pub mod mempool;
+pub mod verifier;
+
+pub mod ordering;
+pub mod signing_record;
+
+pub mod storage;
+
+pub mod network;
+
+pub mod api;
+
+pub mod clock;
+pub mod keys;
+pub mod lock;

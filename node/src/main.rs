@@ -1,0 +1,269 @@
+//! `sillok-node`: makes, checks and runs a node. This file reads the command line; the library does the work.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use sillok_node::config::{Config, History, LogFormat};
+use sillok_node::mempool::Limits;
+use sillok_node::node::{self, Layout, Settings};
+use sillok_node::storage::Retention;
+use sillok_node::{config, init};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Usage or configuration is wrong (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+/// A file is in the way or cannot be written (`EX_CANTCREAT`).
+const EXIT_CANNOT_CREATE: u8 = 73;
+
+/// A node of the Sillok registry: a validator with a validator key, an observer without.
+///
+/// The first steps of a ministry:
+///
+///   sillok-node keys --out keys            makes the three keys; hand the public ones in for the genesis
+///   sillok-node init --dir node --genesis genesis.json --keys keys --validator
+///   sillok-node start --dir node
+///
+/// Exit codes: 0 stopped as asked; 64 wrong usage or configuration; 70 a person must act, the message says how;
+/// 73 something is in the way; 75 start it again; 78 the directory is not as it should be.
+#[derive(Parser)]
+#[command(name = "sillok-node", version, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes an operator's three keys: node, validator and governance
+    Keys {
+        /// A new directory for the key files
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a node's directory; overwrites nothing
+    Init(InitArgs),
+    /// Runs the node until it is told to stop (SIGINT or SIGTERM)
+    Start(StartArgs),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// The new directory
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The network's genesis.json
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// The directory that `sillok-node keys` made
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Make a validator: its key moves into the new directory, together with its signing record
+    #[arg(long)]
+    validator: bool,
+    /// A setting that differs from the default, such as node.name=ministry; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+struct StartArgs {
+    /// The node's directory
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// A setting that wins over the file and the environment; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Prints the configuration file with every setting at its default, commented
+    Default,
+    /// Checks the configuration of a directory and lists every mistake
+    Check(StartArgs),
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write it as SECTION.KEY=VALUE, such as api.grpc_listen=0.0.0.0:26601")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Keys { out, json } => keys(&out, json),
+        Command::Init(args) => make(&args),
+        Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
+        Command::Config(ConfigCommand::Check(args)) => check(&args),
+        Command::Start(args) => return start(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error, code_of(&error)),
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<config::ConfigError>() { EXIT_USAGE } else { EXIT_CANNOT_CREATE }
+}
+
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("the output was closed")
+}
+
+fn keys(out: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let keys = init::generate_keys(out)?;
+    let rows = [
+        ("node_key", keys.node, "the node's identity to its peers; stays on the node"),
+        (
+            "validator_key",
+            keys.validator,
+            "votes; `init --validator` moves it into the node's directory",
+        ),
+        ("governance_key", keys.governance, "votes on members and rules; keep it off the node"),
+    ];
+    if json {
+        let object: serde_json::Map<_, _> = rows
+            .iter()
+            .map(|(name, key, _)| ((*name).to_owned(), hex::encode(key).into()))
+            .collect();
+        return print(&format!("{}\n", serde_json::Value::Object(object)));
+    }
+    let lines: String = rows
+        .iter()
+        .map(|(name, key, use_)| format!("{name:<15} {}  {use_}\n", hex::encode(key)))
+        .collect();
+    print(&format!("Keys made in {}. For the genesis:\n{lines}", out.display()))
+}
+
+fn make(args: &InitArgs) -> anyhow::Result<()> {
+    let settings: Vec<(&str, &str)> =
+        args.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let hash = init::make_node(&args.dir, &args.genesis, &args.keys, args.validator, &settings)?;
+    let dir = args.dir.display();
+    print(&format!("Made {dir} for genesis {hash}.\nNext: sillok-node start --dir {dir}\n"))
+}
+
+fn load(args: &StartArgs) -> Result<Settings, config::ConfigError> {
+    let layout = Layout::new(&args.dir);
+    let path = layout.config();
+    let config = Config::load(Some(&path), std::env::vars(), &args.settings)?;
+    Ok(settings(&config, layout))
+}
+
+fn check(args: &StartArgs) -> anyhow::Result<()> {
+    load(args)?;
+    print("The configuration is good.\n")
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn settings(config: &Config, layout: Layout) -> Settings {
+    let consensus = &config.consensus;
+    Settings {
+        name: config.node.name.clone(),
+        layout: Layout { data: config.node.data_directory.clone(), ..layout },
+        listen: config.network.listen.clone(),
+        peers: config.network.peers.clone(),
+        api: config.api.grpc_listen,
+        timeouts: sillok_consensus::Timeouts {
+            propose_ms: milliseconds(consensus.timeout_propose),
+            propose_delta_ms: milliseconds(consensus.timeout_propose_delta),
+            prevote_ms: milliseconds(consensus.timeout_prevote),
+            prevote_delta_ms: milliseconds(consensus.timeout_prevote_delta),
+            precommit_ms: milliseconds(consensus.timeout_precommit),
+            precommit_delta_ms: milliseconds(consensus.timeout_precommit_delta),
+            rebroadcast_ms: milliseconds(consensus.timeout_rebroadcast),
+            ..sillok_consensus::Timeouts::default()
+        },
+        retention: match config.storage.history {
+            History::Archive => Retention::Archive,
+            History::Pruned { retention_heights } => Retention::Heights(retention_heights),
+        },
+        mempool: Limits {
+            transactions_max: config.mempool.transactions_max,
+            bytes_max: config.mempool.bytes_max,
+            per_submitter_max: config.mempool.per_submitter_max,
+        },
+    }
+}
+
+fn start(args: &StartArgs) -> ExitCode {
+    let path = Layout::new(&args.dir).config();
+    let config = match Config::load(Some(&path), std::env::vars(), &args.settings) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into(), EXIT_USAGE),
+    };
+    log_to_stdout(&config);
+    let settings = settings(&config, Layout::new(&args.dir));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into(), 75),
+    };
+    let result = runtime.block_on(async {
+        let (sender, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            signalled().await;
+            let _ = sender.send(true);
+            // Kept until the process ends: a dropped sender would say nothing.
+            std::future::pending::<()>().await;
+        });
+        node::run(settings, stop).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            tracing::error!(event = "ended", err = %error, "the node stopped");
+            complain(&error.into(), code)
+        }
+    }
+}
+
+/// SIGINT or SIGTERM.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn log_to_stdout(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(config.telemetry.filter());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match config.telemetry.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

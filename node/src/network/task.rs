@@ -1,0 +1,591 @@
+//! The one task that owns the swarm: commands in, peers' messages out, dials when they are due.
+
+use super::address::{Host, ListenAddress, NodeKey, PeerAddress, multiaddr};
+use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Topic};
+use super::dialing::Dialing;
+use super::inbox::{self, Share};
+use super::{
+    COMMANDS_MAX, Command, Counters, Network, NetworkConfig, NetworkError, NetworkEvent,
+    NetworkEvents, NetworkHandle, OutgoingTransaction, PeerInfo, ReceivedTransaction, RequestError,
+    SyncChannel, Transactions, count, frame, keypair,
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, PublishError};
+use libp2p::request_response::{self, OutboundRequestId};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, identify, ping};
+use sillok_proto::v1::{SyncResponse, TipAnnouncement};
+use sillok_proto::{decode, encode};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// How often the dialing is looked at.
+const DIAL_TICK: Duration = Duration::from_millis(50);
+/// Failed dials in a row after which the operator is told, once for each outage: some seven seconds.
+const FAILURES_TOLD: u32 = 10;
+/// How long a name may take to be looked up.
+const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// Requests for blocks that wait for an answer.
+const REQUESTS_MAX: usize = 64;
+/// Longest tip announcement, in bytes.
+const TIP_BYTES_MAX: usize = 16;
+
+// The lanes of the event inbox, the most urgent first.
+const LANE_PEERS: usize = 0;
+const LANE_CONSENSUS: usize = 1;
+const LANE_REQUESTS: usize = 2;
+
+/// Builds the swarm, starts to listen, and spawns the task.
+pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError> {
+    let keypair = keypair(&config.key)?;
+    let us = NodeKey::from_bytes(&config.key.public())
+        .map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
+    let names = Names::of(&config.genesis_hash);
+    let mut swarm = behaviour::swarm(
+        &keypair,
+        &names,
+        config.consensus_bytes_max,
+        config.transaction_bytes_max,
+    )?;
+    let listening = listen(&mut swarm, &config.listen).await?;
+
+    // One peer's share: room for a burst of votes and a few blocks, for a burst of transactions, for its requests.
+    let (events_sender, events) = inbox::inbox(vec![
+        Share { messages_max: 256, bytes_max: usize::MAX },
+        Share { messages_max: 2048, bytes_max: config.consensus_bytes_max.saturating_mul(4) },
+        Share { messages_max: 32, bytes_max: usize::MAX },
+    ]);
+    let (transactions_sender, transactions) = inbox::inbox(vec![Share {
+        messages_max: 4096,
+        bytes_max: config.transaction_bytes_max.saturating_mul(4).max(16 << 20),
+    }]);
+    let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (outgoing, outgoing_receiver) = mpsc::channel(COMMANDS_MAX);
+    let (peers_sender, peers) = watch::channel(Vec::new());
+    let (resolved_sender, resolved) = mpsc::channel(16);
+    let counters = Arc::new(Counters::default());
+
+    let handle = NetworkHandle {
+        node: us,
+        listening: listening.into(),
+        commands,
+        transactions: outgoing,
+        peers,
+        counters: Arc::clone(&counters),
+        consensus_bytes_max: config.consensus_bytes_max,
+        transaction_bytes_max: config.transaction_bytes_max,
+    };
+    let mut task = Task {
+        us,
+        swarm,
+        names,
+        dialing: Dialing::new(us, config.peers, Instant::now()),
+        allowed: BTreeSet::new(),
+        peers: BTreeMap::new(),
+        requests: BTreeMap::new(),
+        events: events_sender,
+        transactions: transactions_sender,
+        peers_shown: peers_sender,
+        resolved: resolved_sender,
+        counters,
+        // A restarted node must not repeat the nonces of its former self within gossip's memory.
+        nonce: first_nonce()?,
+        consensus_bytes_max: config.consensus_bytes_max,
+        transaction_bytes_max: config.transaction_bytes_max,
+    };
+    task.set_allowed(config.allowed);
+    let task = tokio::spawn(task.run(commands_receiver, outgoing_receiver, resolved));
+    Ok(Network {
+        handle,
+        events: NetworkEvents(events),
+        transactions: Transactions(transactions),
+        task,
+    })
+}
+
+fn first_nonce() -> Result<u64, NetworkError> {
+    getrandom::u64().map_err(|error| NetworkError::Setup { reason: error.to_string() })
+}
+
+/// Listens on all addresses and waits until each is bound.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[ListenAddress],
+) -> Result<Vec<ListenAddress>, NetworkError> {
+    let mut waiting: Vec<(ListenerId, ListenAddress)> = Vec::new();
+    for address in addresses {
+        let listener = swarm.listen_on(multiaddr(address.socket())).map_err(|error| {
+            NetworkError::Listen { address: *address, reason: error.to_string() }
+        })?;
+        waiting.push((listener, *address));
+    }
+    let mut listening = Vec::new();
+    while !waiting.is_empty() {
+        // Nobody is allowed yet, so nothing but listeners' news can come.
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                waiting.retain(|(id, _)| *id != listener_id);
+                listening.extend(ListenAddress::from_multiaddr(&address));
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Some((_, address)) =
+                    waiting.iter().copied().find(|(id, _)| *id == listener_id)
+                {
+                    let reason = match reason {
+                        Err(error) => error.to_string(),
+                        Ok(()) => "it was closed".to_owned(),
+                    };
+                    return Err(NetworkError::Listen { address, reason });
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(listening)
+}
+
+struct Task {
+    us: NodeKey,
+    swarm: Swarm<Behaviour>,
+    names: Names,
+    dialing: Dialing,
+    allowed: BTreeSet<NodeKey>,
+    /// Peers with at least one connection.
+    peers: BTreeMap<NodeKey, Peer>,
+    requests: BTreeMap<OutboundRequestId, Asked>,
+    events: inbox::Sender<NetworkEvent>,
+    transactions: inbox::Sender<ReceivedTransaction>,
+    peers_shown: watch::Sender<Vec<PeerInfo>>,
+    resolved: mpsc::Sender<(NodeKey, Vec<Multiaddr>)>,
+    counters: Arc<Counters>,
+    nonce: u64,
+    consensus_bytes_max: usize,
+    transaction_bytes_max: usize,
+}
+
+/// A connected peer.
+struct Peer {
+    outbound: bool,
+    round_trip: Option<Duration>,
+    /// Topics it listens to: the bits of [`topic_bit`].
+    topics: u8,
+}
+
+impl Peer {
+    /// Whether it listens to everything, which is when the node is told of it.
+    fn listens(&self) -> bool {
+        self.topics == 0b111
+    }
+}
+
+/// A request that waits for its answer.
+struct Asked {
+    peer: NodeKey,
+    answer: oneshot::Sender<Result<SyncResponse, RequestError>>,
+}
+
+const fn topic_bit(topic: Topic) -> u8 {
+    match topic {
+        Topic::Consensus => 0b001,
+        Topic::Transactions => 0b010,
+        Topic::Tips => 0b100,
+    }
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut outgoing: mpsc::Receiver<OutgoingTransaction>,
+        mut resolved: mpsc::Receiver<(NodeKey, Vec<Multiaddr>)>,
+    ) {
+        let mut tick = interval(DIAL_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => break,
+                    Some(command) => self.on_command(command),
+                },
+                Some(transaction) = outgoing.recv() => self.on_transaction(&transaction),
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                Some((node, addresses)) = resolved.recv() => self.dial(node, addresses),
+                _ = tick.tick() => self.dial_due(),
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Consensus(bytes) => {
+                let topic = self.names.consensus.clone();
+                let nonce = self.next_nonce();
+                let sent =
+                    self.swarm.behaviour_mut().consensus.publish(topic, frame::wrap(nonce, &bytes));
+                self.note_publish(sent);
+            }
+            Command::Tip(height) => {
+                let message = encode(&TipAnnouncement { height });
+                let nonce = self.next_nonce();
+                let topic = self.names.tips.clone();
+                self.publish_ledger(topic, nonce, &message);
+            }
+            Command::Request { peer, request, answer } => {
+                let name = peer.peer_id();
+                // Unconnected, libp2p would dial first; dialing is ours.
+                let refusal = if !self.swarm.is_connected(&name) {
+                    Some(RequestError::NotConnected { peer })
+                } else if self.requests.len() >= REQUESTS_MAX {
+                    Some(RequestError::Send(super::SendError::Busy))
+                } else {
+                    None
+                };
+                if let Some(refusal) = refusal {
+                    // Who no longer waits for the answer does not miss it.
+                    let _ = answer.send(Err(refusal));
+                    return;
+                }
+                let id = self.swarm.behaviour_mut().sync.send_request(&name, request);
+                self.requests.insert(id, Asked { peer, answer });
+            }
+            Command::Respond { channel, response } => {
+                if self.swarm.behaviour_mut().sync.send_response(channel.0, response).is_err() {
+                    tracing::debug!("a peer no longer waits for the blocks it asked for");
+                }
+            }
+            Command::SetAllowed(allowed) => self.set_allowed(allowed),
+            Command::Stop => {}
+        }
+    }
+
+    fn on_transaction(&mut self, transaction: &OutgoingTransaction) {
+        let nonce = if transaction.again { self.next_nonce() } else { 0 };
+        let topic = self.names.transactions.clone();
+        self.publish_ledger(topic, nonce, &transaction.bytes);
+    }
+
+    fn publish_ledger(&mut self, topic: IdentTopic, nonce: u64, message: &[u8]) {
+        let sent = self.swarm.behaviour_mut().ledger.publish(topic, frame::wrap(nonce, message));
+        self.note_publish(sent);
+    }
+
+    fn note_publish(&self, sent: Result<gossipsub::MessageId, PublishError>) {
+        match sent {
+            // Nobody to tell, or everybody knows: both are as it should be.
+            Ok(_) | Err(PublishError::NoPeersSubscribedToTopic | PublishError::Duplicate) => {}
+            Err(error) => {
+                count(&self.counters.slow_peers);
+                tracing::debug!(err = %error, "a message reached no peer");
+            }
+        }
+    }
+
+    fn next_nonce(&mut self) -> u64 {
+        // Zero is for what has one frame whoever sends it.
+        self.nonce = self.nonce.wrapping_add(1).max(1);
+        self.nonce
+    }
+
+    fn set_allowed(&mut self, mut allowed: BTreeSet<NodeKey>) {
+        allowed.remove(&self.us);
+        let members = &mut self.swarm.behaviour_mut().members;
+        for node in self.allowed.difference(&allowed) {
+            members.disallow_peer(node.peer_id());
+        }
+        for node in allowed.difference(&self.allowed) {
+            members.allow_peer(node.peer_id());
+        }
+        self.allowed = allowed;
+    }
+
+    fn dial_due(&mut self) {
+        let due = self.dialing.due(Instant::now(), |node| self.allowed.contains(node));
+        for (node, addresses) in due {
+            if addresses.iter().all(|address| matches!(address.host(), Host::Ip(_))) {
+                let addresses = addresses
+                    .iter()
+                    .filter_map(|address| match address.host() {
+                        Host::Ip(ip) => Some(multiaddr(SocketAddr::new(*ip, address.port()))),
+                        Host::Name { .. } => None,
+                    })
+                    .collect();
+                self.dial(node, addresses);
+            } else {
+                let resolved = self.resolved.clone();
+                tokio::spawn(async move {
+                    let addresses = look_up(&addresses).await;
+                    // The task is gone only when the network has stopped.
+                    let _ = resolved.send((node, addresses)).await;
+                });
+            }
+        }
+    }
+
+    fn dial(&mut self, node: NodeKey, addresses: Vec<Multiaddr>) {
+        let dial = DialOpts::peer_id(node.peer_id())
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            // From our listening port, two nodes that dial each other at once would meet in one TCP connection of
+            // which both believe they are the dialer, and the handshake would fail.
+            .allocate_new_port()
+            .build();
+        if let Err(error) = self.swarm.dial(dial) {
+            self.on_dial_failed(node, &error);
+        }
+    }
+
+    fn on_dial_failed(&mut self, node: NodeKey, error: &libp2p::swarm::DialError) {
+        tracing::debug!(peer = %node, err = %error, "a peer was not reached");
+        if self.dialing.failed(node, Instant::now()) == Some(FAILURES_TOLD) {
+            tracing::warn!(
+                peer = %node,
+                "a configured peer cannot be reached; it is tried for ever, but check that it runs and its address"
+            );
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
+                let Ok(node) = NodeKey::from_peer_id(&peer_id) else { return };
+                tracing::debug!(peer = %node, connections = num_established, "connected");
+                self.dialing.connected(node);
+                self.peers.entry(node).or_insert_with(|| Peer {
+                    outbound: endpoint.is_dialer(),
+                    round_trip: None,
+                    topics: 0,
+                });
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+                let Ok(node) = NodeKey::from_peer_id(&peer_id) else { return };
+                tracing::debug!(peer = %node, ?cause, "disconnected");
+                self.dialing.disconnected(node, Instant::now());
+                if self.peers.remove(&node).is_some_and(|peer| peer.listens()) {
+                    self.show_peers();
+                    self.tell(LANE_PEERS, node, NetworkEvent::PeerDisconnected { peer: node }, 0);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                count(&self.counters.refused_connections);
+                tracing::debug!(err = %error, "a connection was refused");
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
+                if let Ok(node) = NodeKey::from_peer_id(&peer_id) {
+                    self.on_dial_failed(node, &error);
+                }
+            }
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(
+                    ?addresses,
+                    ?reason,
+                    "the node no longer listens for peers here; restart it when the cause is mended"
+                );
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::debug!(err = %error, "a connection could not be accepted");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Consensus(event) => self.on_gossip(event, false),
+            BehaviourEvent::Ledger(event) => self.on_gossip(event, true),
+            BehaviourEvent::Sync(event) => self.on_sync(event),
+            BehaviourEvent::Ping(ping::Event { peer, connection, result }) => match result {
+                Ok(round_trip) => {
+                    if let Ok(node) = NodeKey::from_peer_id(&peer)
+                        && let Some(peer) = self.peers.get_mut(&node)
+                    {
+                        peer.round_trip = Some(round_trip);
+                        self.show_peers();
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %peer, err = %error, "a silent connection is closed");
+                    self.swarm.close_connection(connection);
+                }
+            },
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })
+                if info.protocol_version != self.names.protocol_version =>
+            {
+                tracing::debug!(peer = %peer_id, "a peer of another network or version is disconnected");
+                count(&self.counters.refused_connections);
+                // It may have gone by itself.
+                let _ = self.swarm.disconnect_peer_id(peer_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event, validated: bool) {
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                let topic = self.names.topic(&message.topic);
+                if validated {
+                    // Tips are not passed on: they are told by those whose tips they are.
+                    let verdict = match topic {
+                        Some(Topic::Transactions) => MessageAcceptance::Accept,
+                        _ => MessageAcceptance::Ignore,
+                    };
+                    self.swarm.behaviour_mut().ledger.report_message_validation_result(
+                        &message_id,
+                        &propagation_source,
+                        verdict,
+                    );
+                }
+                if self.on_message(topic, &propagation_source, message.data).is_none() {
+                    count(&self.counters.refused_messages);
+                    tracing::debug!(peer = %propagation_source, "a message that is none was dropped");
+                }
+            }
+            gossipsub::Event::Subscribed { peer_id, topic } => {
+                self.set_topic(&peer_id, &topic, true);
+            }
+            gossipsub::Event::Unsubscribed { peer_id, topic } => {
+                self.set_topic(&peer_id, &topic, false);
+            }
+            gossipsub::Event::SlowPeer { peer_id, .. } => {
+                count(&self.counters.slow_peers);
+                tracing::debug!(peer = %peer_id, "a peer does not read fast enough");
+            }
+            gossipsub::Event::GossipsubNotSupported { .. } => {}
+        }
+    }
+
+    /// Hands a gossiped message on; `None` if it is not one.
+    fn on_message(&mut self, topic: Option<Topic>, source: &PeerId, data: Vec<u8>) -> Option<()> {
+        let peer = NodeKey::from_peer_id(source).ok()?;
+        match topic? {
+            Topic::Consensus => {
+                let bytes: Bytes = frame::unwrap(data, self.consensus_bytes_max)?;
+                let len = bytes.len();
+                self.tell(LANE_CONSENSUS, peer, NetworkEvent::Consensus { peer, bytes }, len);
+            }
+            Topic::Transactions => {
+                let bytes = frame::unwrap(data, self.transaction_bytes_max)?;
+                let len = bytes.len();
+                if !self.transactions.push(0, peer, ReceivedTransaction { peer, bytes }, len) {
+                    count(&self.counters.dropped_transactions_in);
+                }
+            }
+            Topic::Tips => {
+                let bytes = frame::unwrap(data, TIP_BYTES_MAX)?;
+                let TipAnnouncement { height } = decode(&bytes, TIP_BYTES_MAX).ok()?;
+                self.tell(LANE_REQUESTS, peer, NetworkEvent::Tip { peer, height }, 0);
+            }
+        }
+        Some(())
+    }
+
+    fn set_topic(&mut self, peer_id: &PeerId, topic: &gossipsub::TopicHash, listens: bool) {
+        let (Ok(node), Some(topic)) = (NodeKey::from_peer_id(peer_id), self.names.topic(topic))
+        else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let before = peer.listens();
+        if listens {
+            peer.topics |= topic_bit(topic);
+        } else {
+            peer.topics &= !topic_bit(topic);
+        }
+        let now = peer.listens();
+        if before == now {
+            return;
+        }
+        self.show_peers();
+        let event = if now {
+            NetworkEvent::PeerConnected { peer: node }
+        } else {
+            NetworkEvent::PeerDisconnected { peer: node }
+        };
+        self.tell(LANE_PEERS, node, event, 0);
+    }
+
+    fn on_sync(
+        &mut self,
+        event: request_response::Event<sillok_proto::v1::SyncRequest, SyncResponse>,
+    ) {
+        match event {
+            request_response::Event::Message { peer, message, .. } => match message {
+                request_response::Message::Request { request, channel, .. } => {
+                    let Ok(peer) = NodeKey::from_peer_id(&peer) else { return };
+                    let channel = SyncChannel(channel);
+                    let event = NetworkEvent::SyncRequest { peer, request, channel };
+                    self.tell(LANE_REQUESTS, peer, event, 0);
+                }
+                request_response::Message::Response { request_id, response } => {
+                    if let Some(asked) = self.requests.remove(&request_id) {
+                        // Who no longer waits for the answer does not miss it.
+                        let _ = asked.answer.send(Ok(response));
+                    }
+                }
+            },
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
+                if let Some(Asked { peer, answer }) = self.requests.remove(&request_id) {
+                    tracing::debug!(peer = %peer, err = %error, "a request for blocks failed");
+                    let reason = error.to_string();
+                    let _ = answer.send(Err(RequestError::NoAnswer { peer, reason }));
+                }
+            }
+            request_response::Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(peer = %peer, err = %error, "a peer's request was not answered");
+            }
+            request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    /// Hands an event to the node, or drops it if the peer's share is full.
+    fn tell(&self, lane: usize, peer: NodeKey, event: NetworkEvent, bytes: usize) {
+        if !self.events.push(lane, peer, event, bytes) {
+            count(if lane == LANE_CONSENSUS {
+                &self.counters.dropped_consensus_in
+            } else {
+                &self.counters.dropped_requests_in
+            });
+        }
+    }
+
+    fn show_peers(&self) {
+        let listening = self.peers.iter().filter(|(_, peer)| peer.listens());
+        self.peers_shown.send_replace(
+            listening
+                .map(|(node, peer)| PeerInfo {
+                    node: *node,
+                    outbound: peer.outbound,
+                    round_trip: peer.round_trip,
+                })
+                .collect(),
+        );
+    }
+}
+
+/// The addresses behind names, as far as they can be found.
+async fn look_up(addresses: &[PeerAddress]) -> Vec<Multiaddr> {
+    let mut found = Vec::new();
+    for address in addresses {
+        match address.host() {
+            Host::Ip(ip) => found.push(multiaddr(SocketAddr::new(*ip, address.port()))),
+            Host::Name { name, v4, v6 } => {
+                let lookup = tokio::net::lookup_host((name.as_str(), address.port()));
+                let Ok(Ok(sockets)) = timeout(LOOKUP_MAX, lookup).await else { continue };
+                found.extend(
+                    sockets
+                        .filter(|socket| if socket.is_ipv4() { *v4 } else { *v6 })
+                        .map(multiaddr),
+                );
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,382 @@
+//! A running node: its directory, its tasks and how they stop.
+//!
+//! | task | does | ends |
+//! |---|---|---|
+//! | ordering (a thread of its own) | drives the host; signing record; commits | stop, or an error that ends the process |
+//! | network | the libp2p swarm | after ordering |
+//! | transactions | admits what peers gossip | stop |
+//! | passing on | sends waiting transactions again | stop |
+//! | api | gRPC | stop, after open calls |
+//!
+//! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
+
+use crate::api::{self, Api};
+use crate::ledger::{Ledger, SubmitError};
+use crate::lock::{DirectoryLock, LockError};
+use crate::mempool::Limits;
+use crate::network::{
+    ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
+    Transactions,
+};
+use crate::ordering::{Ordering, OrderingError};
+use crate::signing_record::{SigningRecord, SigningRecordError};
+use crate::storage::{Retention, Storage, StorageError};
+use crate::{keys, keys::SecretKey};
+use sillok_consensus::{Ed25519, Ed25519Signer, HostConfig, Timeouts};
+use sillok_ledger::{Chain, GenesisError, TRANSACTION_BYTES_MAX, genesis};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Transactions of peers checked at once; the rest wait their turn in a bounded queue.
+const CHECKED_AT_ONCE: usize = 2;
+/// How often waiting transactions are passed on again.
+const PASS_ON_EVERY: Duration = Duration::from_secs(2);
+/// How many at a time.
+const PASSED_ON_MAX: usize = 200;
+/// How often remembered refusals are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Longest the tasks take to end before the process ends anyway.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where things are in a node's directory.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The directory.
+    pub root: PathBuf,
+    /// The database.
+    pub data: PathBuf,
+}
+
+impl Layout {
+    /// The layout of `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self { data: root.join("data"), root }
+    }
+
+    /// `config.toml`, the operator's.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// `genesis.json`, the network's.
+    #[must_use]
+    pub fn genesis(&self) -> PathBuf {
+        self.root.join("genesis.json")
+    }
+
+    /// The node key.
+    #[must_use]
+    pub fn node_key(&self) -> PathBuf {
+        self.root.join("keys").join("node.key")
+    }
+
+    /// The validator key and its signing record; an observer has none.
+    #[must_use]
+    pub fn validator(&self) -> PathBuf {
+        self.root.join("validator")
+    }
+}
+
+/// What a node is started with: the resolved configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node's name, for people.
+    pub name: String,
+    /// Its directory.
+    pub layout: Layout,
+    /// Where it listens to peers.
+    pub listen: Vec<ListenAddress>,
+    /// Peers to dial.
+    pub peers: Vec<PeerAddress>,
+    /// Where it serves gRPC.
+    pub api: SocketAddr,
+    /// How long the steps of a round wait.
+    pub timeouts: Timeouts,
+    /// How much of the past it keeps.
+    pub retention: Retention,
+    /// How much waits to be ordered.
+    pub mempool: Limits,
+}
+
+/// Why a node did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// A file of the directory cannot be read.
+    #[error("{path} cannot be read ({source}); make the node's directory with `sillok-node init`", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The genesis is refused.
+    #[error("{path}: {source}", path = path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// The rule.
+        source: GenesisError,
+    },
+    /// Another process uses the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] keys::KeyError),
+    /// The signing record.
+    #[error(transparent)]
+    SigningRecord(#[from] SigningRecordError),
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The port of the API.
+    #[error(
+        "cannot serve on {address} ({source}); change `api.listen`, or stop what uses the port"
+    )]
+    Api {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Ordering ended the process.
+    #[error(transparent)]
+    Ordering(#[from] OrderingError),
+    /// The thread of ordering could not be made.
+    #[error("the ordering thread cannot be started ({source}); free some memory and start again")]
+    Thread {
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl NodeError {
+    /// The exit code, as in `sysexits.h`: 75 when a supervisor may start the process again, 70 when a person must act
+    /// first, 78 when the directory or the configuration is wrong.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ordering(error) if error.may_restart() => 75,
+            Self::Ordering(_) => 70,
+            Self::Thread { .. } => 75,
+            _ => 78,
+        }
+    }
+}
+
+/// Reads and checks the genesis of a directory.
+///
+/// # Errors
+///
+/// [`NodeError::Read`] or [`NodeError::Genesis`].
+pub fn read_genesis(path: &Path) -> Result<Chain, NodeError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| NodeError::Read { path: path.to_owned(), source })?;
+    genesis::from_json(&text).map_err(|source| NodeError::Genesis { path: path.to_owned(), source })
+}
+
+/// Node keys whose connections are kept: every operator's and every admitted observer's.
+fn allowed(chain: &Chain) -> BTreeSet<NodeKey> {
+    let genesis = chain.genesis();
+    let operators = genesis.operators.iter().map(|operator| &operator.node_key);
+    let observers = genesis.observers.iter().map(|observer| &observer.node_key);
+    operators.chain(observers).filter_map(|key| NodeKey::from_bytes(key).ok()).collect()
+}
+
+/// Runs a node until `stop` becomes true or something ends it.
+///
+/// # Errors
+///
+/// [`NodeError`].
+pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), NodeError> {
+    let layout = &settings.layout;
+    let _lock = DirectoryLock::acquire(&layout.root)?;
+    let chain = read_genesis(&layout.genesis())?;
+    let genesis_hash = *chain.hash();
+    let node_key = SecretKey::read(&layout.node_key())?;
+    let record = if layout.validator().exists() {
+        Some(SigningRecord::open(&layout.validator(), genesis_hash)?)
+    } else {
+        None
+    };
+    // Taken before anything else runs, so that a taken port is told at once.
+    let listener = api::bind(settings.api)
+        .await
+        .map_err(|source| NodeError::Api { address: settings.api, source })?;
+    let storage = Storage::open(&layout.data, &chain, settings.retention)?;
+    let parameters = chain.parameters().clone();
+    let allowed = allowed(&chain);
+    let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool)?);
+    let network = Network::start(NetworkConfig {
+        key: node_key,
+        genesis_hash,
+        listen: settings.listen.clone(),
+        peers: settings.peers.clone(),
+        allowed,
+        consensus_bytes_max: usize::try_from(parameters.block_bytes_max)
+            .unwrap_or(usize::MAX)
+            .saturating_add(CONSENSUS_ENVELOPE_BYTES),
+        transaction_bytes_max: TRANSACTION_BYTES_MAX,
+    })
+    .await?;
+
+    let mut host = HostConfig::new(genesis_hash, Arc::new(Ed25519));
+    host.timeouts = settings.timeouts;
+    host.heartbeat_ms = parameters.heartbeat_ms;
+    host.clock_behind_ms = parameters.clock_behind_ms;
+    host.clock_ahead_ms = parameters.clock_ahead_ms;
+    let mut validator_key = Vec::new();
+    let record = record.map(|opened| {
+        let signer = Ed25519Signer::new(&opened.record.key().seed());
+        validator_key = opened.record.key().public().to_vec();
+        host.signer = Some(Arc::new(signer));
+        let recorded =
+            sillok_consensus::SigningRecord { height: opened.height, entries: opened.entries };
+        (opened.record, recorded)
+    });
+    tracing::info!(
+        event = "starting",
+        name = settings.name,
+        network = ledger.chain.network(),
+        genesis = %genesis_hash,
+        height = ledger.tip().height(),
+        validator = !validator_key.is_empty(),
+        api = %settings.api
+    );
+
+    // Ends the other tasks, whoever ends first.
+    let (ending, ended) = watch::channel(false);
+    let (ordering, status) = {
+        let (ledger, handle) = (ledger.clone(), network.handle.clone());
+        // Replay and the first commit may take a moment; nothing else runs yet.
+        tokio::task::block_in_place(|| Ordering::start(ledger, handle, host, record))?
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let (finish, mut finished) = tokio::sync::oneshot::channel();
+    let thread_stop = ended.clone();
+    let events = network.events;
+    std::thread::Builder::new()
+        .name("ordering".to_owned())
+        .spawn(move || {
+            let run = std::panic::AssertUnwindSafe(|| {
+                runtime.block_on(ordering.run(events, thread_stop))
+            });
+            match std::panic::catch_unwind(run) {
+                Ok(result) => {
+                    let _ = finish.send(result);
+                }
+                // A safety bug must not become a guess: the process ends at once.
+                Err(_) => std::process::abort(),
+            }
+        })
+        .map_err(|source| NodeError::Thread { source })?;
+
+    let admitting = tokio::spawn(admit_gossip(ledger.clone(), network.transactions, ended.clone()));
+    let passing = tokio::spawn(pass_on(ledger.clone(), network.handle.clone(), ended.clone()));
+    let api = Api {
+        ledger: ledger.clone(),
+        network: network.handle.clone(),
+        ordering: status,
+        name: settings.name.clone(),
+        validator_key,
+        stop: ended.clone(),
+    };
+    let serving = tokio::spawn(api.serve(listener));
+
+    let mut stop = stop;
+    let result = tokio::select! {
+        result = &mut finished => result.unwrap_or(Ok(())),
+        _ = stop.wait_for(|stop| *stop) => {
+            tracing::info!(event = "stopping", height = ledger.tip().height());
+            let _ = ending.send(true);
+            tokio::time::timeout(STOP_WITHIN, finished).await.map_or(Ok(()), |result| result.unwrap_or(Ok(())))
+        }
+    };
+    let _ = ending.send(true);
+    network.handle.stop().await;
+    let _ = tokio::time::timeout(STOP_WITHIN, async {
+        let _ = tokio::join!(admitting, passing, serving, network.task);
+    })
+    .await;
+    ledger.storage.flush()?;
+    tracing::info!(event = "stopped", height = ledger.tip().height());
+    result.map_err(NodeError::from)
+}
+
+/// Room around a block in a consensus message, in bytes: statement, key and signature, certificates.
+const CONSENSUS_ENVELOPE_BYTES: usize = 256 * 1024;
+
+/// Admits transactions that peers gossip. A bad one is a peer's fault: debug, never more.
+async fn admit_gossip(
+    ledger: Arc<Ledger>,
+    mut transactions: Transactions,
+    stop: watch::Receiver<bool>,
+) {
+    let turns = Arc::new(Semaphore::new(CHECKED_AT_ONCE));
+    let mut stopped = stop;
+    loop {
+        let received = tokio::select! {
+            received = transactions.next() => received,
+            _ = stopped.wait_for(|stop| *stop) => None,
+        };
+        let Some(received) = received else { return };
+        let Ok(turn) = turns.clone().acquire_owned().await else { return };
+        let ledger = ledger.clone();
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            match sillok_proto::decode(&received.bytes, TRANSACTION_BYTES_MAX) {
+                Ok(transaction) => match ledger.submit(transaction) {
+                    Ok(_) | Err(SubmitError::Pool(_)) => {}
+                    Err(error) => {
+                        tracing::debug!(err = %error, "a gossiped transaction is refused")
+                    }
+                },
+                Err(error) => {
+                    tracing::debug!(peer = %received.peer, err = %error, "a gossiped transaction does not decode")
+                }
+            }
+        });
+    }
+}
+
+/// Passes waiting transactions on again: a peer may have been away when they came, and a node that does not propose
+/// must not keep them to itself.
+async fn pass_on(ledger: Arc<Ledger>, network: NetworkHandle, stop: watch::Receiver<bool>) {
+    let mut stopped = stop;
+    let mut swept = tokio::time::Instant::now();
+    let mut waiting = BTreeSet::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PASS_ON_EVERY) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        // Only what waited a whole turn: the rest is on its way.
+        let candidates = ledger.mempool().candidates(TRANSACTION_BYTES_MAX, &BTreeSet::new());
+        let still: BTreeSet<_> = candidates.iter().map(crate::mempool::Pending::id).collect();
+        for pending in
+            candidates.iter().filter(|one| waiting.contains(&one.id())).take(PASSED_ON_MAX)
+        {
+            let bytes = sillok_proto::encode(&*pending.transaction).into();
+            if network.rebroadcast_transaction(bytes).is_err() {
+                break;
+            }
+        }
+        waiting = still;
+        if swept.elapsed() > SWEEP_EVERY {
+            swept = tokio::time::Instant::now();
+            if let Err(error) = ledger.storage.sweep_refusals(ledger.tip().header.time_ms) {
+                tracing::error!(err = %error, "remembered refusals could not be swept");
+            }
+        }
+    }
+}

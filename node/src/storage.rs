@@ -1,0 +1,732 @@
+//! The disk: everything a node keeps of the record, in RocksDB. The only module that knows RocksDB.
+//!
+//! One atomic synced write for each block: block, certificate, header, leaves, tree nodes, documents, heads, indexes
+//! and the tip. After `kill -9` at any byte the node is at the last committed block. Reads name a height and run while
+//! later blocks are committed: nothing that a retained height needs is overwritten.
+//!
+//! Not here: what any of it means. The votes of the height being decided are in the signing record, beside their key.
+
+use prost::Message;
+use rocksdb::{
+    ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch,
+    WriteOptions,
+};
+use sillok_ledger::merkle_log::{Frontier, HistoryHasher, LogNode, TransactionHasher};
+use sillok_ledger::proposers::{RECENT_MAX, Recent};
+use sillok_ledger::tree::{self, NodeReader};
+use sillok_ledger::{
+    Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, Tip, TransactionLeaf,
+    TreeKey, header_hash,
+};
+use sillok_proto::{Hash, encode, v1};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Longest stored message this node will read back, in bytes. Larger than any block.
+const STORED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const META: &str = "meta";
+const BLOCKS: &str = "blocks";
+const CERTIFICATES: &str = "certificates";
+const HEADERS: &str = "headers";
+const EVENTS: &str = "events";
+/// Leaf → version ‖ value: the newest.
+const LEAVES: &str = "leaves";
+/// Leaf ‖ inverted version → value: those before.
+const OLD_LEAVES: &str = "old-leaves";
+const NODES: &str = "nodes";
+/// Version from which on a node is stale ‖ node key → nothing.
+const STALE_NODES: &str = "stale-nodes";
+const DOCUMENTS: &str = "documents";
+const HEADS: &str = "heads";
+/// Transaction id → height ‖ index.
+const TRANSACTIONS: &str = "transactions";
+/// Level ‖ index → hash of a full subtree of the header log.
+const HISTORY: &str = "history";
+const EVIDENCE: &str = "evidence";
+/// Transaction id → valid-until ‖ problem.
+const REFUSALS: &str = "refusals";
+const FAMILIES: [&str; 15] = [
+    META,
+    BLOCKS,
+    CERTIFICATES,
+    HEADERS,
+    EVENTS,
+    LEAVES,
+    OLD_LEAVES,
+    NODES,
+    STALE_NODES,
+    DOCUMENTS,
+    HEADS,
+    TRANSACTIONS,
+    HISTORY,
+    EVIDENCE,
+    REFUSALS,
+];
+
+const KEY_GENESIS: &[u8] = b"genesis-hash";
+const KEY_HEIGHT: &[u8] = b"height";
+const KEY_FRONTIER: &[u8] = b"frontier";
+
+/// Most stale nodes removed with one block, so that pruning never makes a block late.
+const PRUNED_AT_ONCE: usize = 4_096;
+
+/// The machine is wrong: disk, permissions, or files of another network.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The database cannot be opened.
+    #[error(
+        "the database in {path} cannot be opened ({reason}); check the disk, its permissions and that no other node uses it"
+    )]
+    Open {
+        /// Directory of the database.
+        path: PathBuf,
+        /// What RocksDB says.
+        reason: String,
+    },
+    /// A read or write failed.
+    #[error("the database failed ({reason}); check the disk and start the node again")]
+    Io {
+        /// What RocksDB says.
+        reason: String,
+    },
+    /// What is stored contradicts itself.
+    #[error(
+        "the database is damaged ({reason}); restore the data directory, or remove it and let the node fetch the record again"
+    )]
+    Damaged {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The database is of another network.
+    #[error(
+        "the database belongs to genesis {stored}, the configuration names {configured}; use another data directory"
+    )]
+    OtherNetwork {
+        /// Genesis hash in the database.
+        stored: Hash,
+        /// Genesis hash of the configuration.
+        configured: Hash,
+    },
+}
+
+impl From<rocksdb::Error> for StorageError {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Io { reason: error.to_string() }
+    }
+}
+
+impl From<StorageError> for StateFault {
+    fn from(error: StorageError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+fn damaged(reason: impl Into<String>) -> StorageError {
+    StorageError::Damaged { reason: reason.into() }
+}
+
+/// How much of the past a node keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// Everything: any height can be proved.
+    Archive,
+    /// State trees of this many last heights. Blocks, headers, heads and documents are kept.
+    Heights(u64),
+}
+
+/// What each transaction of a block wrote, for the event stream.
+#[derive(Clone, PartialEq, Message)]
+pub struct BlockEvents {
+    /// One for each transaction.
+    #[prost(message, repeated, tag = "1")]
+    pub transactions: Vec<TransactionEvents>,
+}
+
+/// What each operation of a transaction wrote.
+#[derive(Clone, PartialEq, Message)]
+pub struct TransactionEvents {
+    /// Transaction id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// One for each operation.
+    #[prost(message, repeated, tag = "2")]
+    pub heads: Vec<v1::Head>,
+}
+
+/// A refusal remembered until valid-until: one node's word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// Ledger time until which the transaction could have been ordered, in milliseconds.
+    pub valid_until_ms: u64,
+    /// The rule; `None` when the time simply passed.
+    pub problem: Option<v1::Problem>,
+}
+
+/// The database of one node.
+#[derive(Clone)]
+pub struct Storage {
+    db: Arc<DB>,
+    retention: Retention,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage").field("path", &self.db.path()).finish_non_exhaustive()
+    }
+}
+
+fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+fn height_key(height: u64) -> [u8; 8] {
+    height.to_be_bytes()
+}
+
+fn be_u64(bytes: &[u8]) -> Option<u64> {
+    bytes.get(..8)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+impl Storage {
+    /// Opens the database in `path`, making it if there is none, and writes the genesis state into a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn open(path: &Path, chain: &Chain, retention: Retention) -> Result<Self, StorageError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_max_total_wal_size(64 * 1024 * 1024);
+        options.set_keep_log_file_num(2);
+        options.set_max_open_files(256);
+        options.increase_parallelism(2);
+        let mut family = Options::default();
+        family.set_compression_type(DBCompressionType::Lz4);
+        family.set_write_buffer_size(16 * 1024 * 1024);
+        let mut table = rocksdb::BlockBasedOptions::default();
+        table.set_bloom_filter(10.0, false);
+        let cache = rocksdb::Cache::new_lru_cache(64 * 1024 * 1024);
+        table.set_block_cache(&cache);
+        family.set_block_based_table_factory(&table);
+        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| {
+            StorageError::Open { path: path.to_owned(), reason: error.to_string() }
+        })?;
+        let storage = Self { db: Arc::new(db), retention };
+        match storage.get(META, KEY_GENESIS)? {
+            None => storage.write_genesis(chain)?,
+            Some(stored) => {
+                let stored = Hash::from_slice(&stored)
+                    .ok_or_else(|| damaged("the stored genesis hash has another length"))?;
+                if stored != *chain.hash() {
+                    return Err(StorageError::OtherNetwork { stored, configured: *chain.hash() });
+                }
+            }
+        }
+        Ok(storage)
+    }
+
+    fn family(&self, name: &str) -> Result<&rocksdb::ColumnFamily, StorageError> {
+        self.db.cf_handle(name).ok_or_else(|| damaged(format!("column family {name} is missing")))
+    }
+
+    fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.db.get_cf(self.family(family)?, key)?)
+    }
+
+    fn message<M: Message + Default>(
+        &self,
+        family: &str,
+        key: &[u8],
+    ) -> Result<Option<M>, StorageError> {
+        let Some(bytes) = self.get(family, key)? else { return Ok(None) };
+        sillok_proto::decode(&bytes, STORED_BYTES_MAX)
+            .map(Some)
+            .map_err(|error| damaged(format!("an entry of {family} does not decode: {error}")))
+    }
+
+    fn write_genesis(&self, chain: &Chain) -> Result<(), StorageError> {
+        let state = chain.state();
+        let tree =
+            tree::update(&EmptyTree, 0, &state.leaves).map_err(|e| damaged(e.to_string()))?;
+        let tip = Tip::genesis(chain, tree.root).map_err(|error| damaged(error.to_string()))?;
+        let mut batch = WriteBatch::default();
+        self.put_tree(&mut batch, &tree)?;
+        for (key, value) in &state.leaves {
+            batch.put_cf(self.family(LEAVES)?, key.0, versioned(0, value));
+        }
+        for (hash, document) in &state.documents {
+            batch.put_cf(self.family(DOCUMENTS)?, hash.0, encode(document));
+        }
+        for (hash, head) in &state.heads {
+            batch.put_cf(self.family(HEADS)?, hash.0, encode(head));
+        }
+        let leaf = LogNode { level: 0, index: 0, hash: HistoryHasher::leaf(&tip.hash.0) };
+        self.put_history(&mut batch, &[leaf])?;
+        self.put_tip(&mut batch, &tip)?;
+        batch.put_cf(self.family(META)?, KEY_GENESIS, chain.hash().0);
+        Ok(self.db.write_opt(batch, &synced())?)
+    }
+
+    fn put_tree(
+        &self,
+        batch: &mut WriteBatch,
+        tree: &tree::TreeUpdate,
+    ) -> Result<(), StorageError> {
+        let nodes = self.family(NODES)?;
+        for (key, node) in &tree.nodes {
+            batch.put_cf(nodes, key, node);
+        }
+        let stale = self.family(STALE_NODES)?;
+        for key in &tree.stale {
+            batch.put_cf(stale, [&height_key(tree.version), key.as_slice()].concat(), []);
+        }
+        Ok(())
+    }
+
+    fn put_history(&self, batch: &mut WriteBatch, nodes: &[LogNode]) -> Result<(), StorageError> {
+        let history = self.family(HISTORY)?;
+        for node in nodes {
+            batch.put_cf(history, history_key(node.level, node.index), node.hash.0);
+        }
+        Ok(())
+    }
+
+    fn put_tip(&self, batch: &mut WriteBatch, tip: &Tip) -> Result<(), StorageError> {
+        let height = height_key(tip.height());
+        batch.put_cf(self.family(HEADERS)?, height, encode(&tip.header));
+        batch.put_cf(self.family(META)?, KEY_HEIGHT, height);
+        batch.put_cf(self.family(META)?, KEY_FRONTIER, tip.history.encode());
+        Ok(())
+    }
+
+    /// Persists a decided block in one atomic synced write. `tip` is the tip after it, `history` the nodes of the
+    /// header log that it completed.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`]: then nothing was written, and the process must not go on as if it had been.
+    pub fn commit(
+        &self,
+        tip: &Tip,
+        outcome: &Outcome,
+        block: &v1::Block,
+        certificate: &v1::CommitCertificate,
+        history: &[LogNode],
+        evidence: &[v1::Evidence],
+    ) -> Result<(), StorageError> {
+        let height = outcome.header.height;
+        let key = height_key(height);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(BLOCKS)?, key, encode(block));
+        batch.put_cf(self.family(CERTIFICATES)?, key, encode(certificate));
+        self.put_tree(&mut batch, &outcome.tree)?;
+        let (leaves, old) = (self.family(LEAVES)?, self.family(OLD_LEAVES)?);
+        for (leaf, value) in &outcome.changes.leaves {
+            if let Some(before) = self.get(LEAVES, &leaf.0)? {
+                let version = be_u64(&before).ok_or_else(|| damaged("a leaf has no version"))?;
+                batch.put_cf(old, old_leaf_key(leaf, version), &before[8..]);
+            }
+            batch.put_cf(leaves, leaf.0, versioned(height, value));
+        }
+        for (hash, document) in &outcome.changes.documents {
+            batch.put_cf(self.family(DOCUMENTS)?, hash.0, encode(document));
+        }
+        for (hash, head) in &outcome.changes.heads {
+            batch.put_cf(self.family(HEADS)?, hash.0, encode(head));
+        }
+        let mut events = BlockEvents::default();
+        for (index, (leaf, heads)) in outcome.transactions.iter().zip(&outcome.heads).enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let place = [&key[..], &index.to_be_bytes()].concat();
+            batch.put_cf(self.family(TRANSACTIONS)?, leaf.id.0, place);
+            batch.delete_cf(self.family(REFUSALS)?, leaf.id.0);
+            events
+                .transactions
+                .push(TransactionEvents { id: leaf.id.to_vec(), heads: heads.clone() });
+        }
+        batch.put_cf(self.family(EVENTS)?, key, encode(&events));
+        for (index, one) in evidence.iter().enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            batch.put_cf(
+                self.family(EVIDENCE)?,
+                [&key[..], &index.to_be_bytes()].concat(),
+                encode(one),
+            );
+        }
+        self.put_history(&mut batch, history)?;
+        self.put_tip(&mut batch, tip)?;
+        self.prune(&mut batch, height)?;
+        Ok(self.db.write_opt(batch, &synced())?)
+    }
+
+    fn prune(&self, batch: &mut WriteBatch, height: u64) -> Result<(), StorageError> {
+        let Retention::Heights(heights) = self.retention else { return Ok(()) };
+        let Some(last) = height.checked_sub(heights.max(2)) else { return Ok(()) };
+        let (stale, nodes) = (self.family(STALE_NODES)?, self.family(NODES)?);
+        for entry in self.db.iterator_cf(stale, IteratorMode::Start).take(PRUNED_AT_ONCE) {
+            let (key, _) = entry?;
+            let since = be_u64(&key).ok_or_else(|| damaged("a stale node has no version"))?;
+            if since > last {
+                break;
+            }
+            batch.delete_cf(nodes, &key[8..]);
+            batch.delete_cf(stale, key);
+        }
+        Ok(())
+    }
+
+    /// Height of the last committed block; 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn height(&self) -> Result<u64, StorageError> {
+        let bytes = self.get(META, KEY_HEIGHT)?.ok_or_else(|| damaged("the tip is missing"))?;
+        be_u64(&bytes).ok_or_else(|| damaged("the tip has another length"))
+    }
+
+    /// Rebuilds the tip from what is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn load_tip(&self, chain: &Chain) -> Result<Tip, StorageError> {
+        let height = self.height()?;
+        let header = self.header(height)?.ok_or_else(|| damaged("the tip's header is missing"))?;
+        let frontier =
+            self.get(META, KEY_FRONTIER)?.ok_or_else(|| damaged("the header log is missing"))?;
+        let history = Frontier::<HistoryHasher>::decode(&frontier)
+            .map_err(|error| damaged(error.to_string()))?;
+        let mut recent = Recent::new();
+        for past in height.saturating_sub(RECENT_MAX - 1).max(1)..=height {
+            let header =
+                self.header(past)?.ok_or_else(|| damaged(format!("header {past} is missing")))?;
+            recent.record(past, &header.proposer);
+        }
+        Ok(Tip {
+            hash: header_hash(&header),
+            validators: chain.validators().clone(),
+            next_validators: chain.validators().clone(),
+            history,
+            recent,
+            replay: self.load_replay(chain, &header)?,
+            header,
+        })
+    }
+
+    /// What was ordered within the window before the tip: the blocks hold it.
+    fn load_replay(&self, chain: &Chain, tip: &v1::Header) -> Result<ReplayWindow, StorageError> {
+        let mut replay = ReplayWindow::default();
+        let start = tip.time_ms.saturating_sub(chain.parameters().valid_until_window_ms);
+        let mut height = tip.height;
+        while height > 0 {
+            let block =
+                self.block(height)?.ok_or_else(|| damaged(format!("block {height} is missing")))?;
+            if block.header.as_ref().is_none_or(|header| header.time_ms < start) {
+                break;
+            }
+            for transaction in &block.transactions {
+                let checked = CheckedTransaction::check(chain.hash(), transaction)
+                    .map_err(|error| damaged(format!("block {height}: {error}")))?;
+                for (name, valid_until_ms) in checked.replay_entries() {
+                    replay.insert(name, valid_until_ms);
+                }
+            }
+            height -= 1;
+        }
+        replay.advance(tip.time_ms);
+        Ok(replay)
+    }
+
+    /// The header of a height.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn header(&self, height: u64) -> Result<Option<v1::Header>, StorageError> {
+        self.message(HEADERS, &height_key(height))
+    }
+
+    /// The block of a height.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn block(&self, height: u64) -> Result<Option<v1::Block>, StorageError> {
+        self.message(BLOCKS, &height_key(height))
+    }
+
+    /// The certificate of a height.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn certificate(&self, height: u64) -> Result<Option<v1::CommitCertificate>, StorageError> {
+        self.message(CERTIFICATES, &height_key(height))
+    }
+
+    /// The header of a height with its certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn signed_header(&self, height: u64) -> Result<Option<v1::SignedHeader>, StorageError> {
+        let (Some(header), Some(certificate)) = (self.header(height)?, self.certificate(height)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(v1::SignedHeader { header: Some(header), certificate: Some(certificate) }))
+    }
+
+    /// What the transactions of a height wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn events(&self, height: u64) -> Result<Option<BlockEvents>, StorageError> {
+        self.message(EVENTS, &height_key(height))
+    }
+
+    /// A head by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn head(&self, hash: &Hash) -> Result<Option<v1::Head>, StorageError> {
+        self.message(HEADS, &hash.0)
+    }
+
+    /// A document by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StorageError> {
+        self.message(DOCUMENTS, &hash.0)
+    }
+
+    /// Height and index of a committed transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn transaction(&self, id: &Hash) -> Result<Option<(u64, u32)>, StorageError> {
+        let Some(place) = self.get(TRANSACTIONS, &id.0)? else { return Ok(None) };
+        let index = place.get(8..12).and_then(|bytes| bytes.try_into().ok());
+        match (be_u64(&place), index) {
+            (Some(height), Some(index)) => Ok(Some((height, u32::from_be_bytes(index)))),
+            _ => Err(damaged("the place of a transaction has another length")),
+        }
+    }
+
+    /// The proof that a committed transaction stands in its block.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn receipt(
+        &self,
+        genesis: &Hash,
+        height: u64,
+        index: u32,
+    ) -> Result<Option<v1::Receipt>, StorageError> {
+        let (Some(block), Some(signed_header)) = (self.block(height)?, self.signed_header(height)?)
+        else {
+            return Ok(None);
+        };
+        let leaves: Vec<TransactionLeaf> = block
+            .transactions
+            .iter()
+            .filter_map(|transaction| TransactionLeaf::of(genesis, transaction))
+            .collect();
+        let position = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(leaf) = leaves.get(position) else { return Ok(None) };
+        let hashes: Vec<Hash> = leaves.iter().map(TransactionLeaf::hash).collect();
+        let path =
+            sillok_ledger::merkle_log::path_among::<TransactionHasher>(&hashes, index.into())
+                .map_err(|error| damaged(error.to_string()))?;
+        Ok(Some(v1::Receipt {
+            signed_header: Some(signed_header),
+            transaction_id: leaf.id.to_vec(),
+            signatures_hash: leaf.signatures.to_vec(),
+            private_signatures_hash: leaf.private_signatures.to_vec(),
+            path: Some(path),
+        }))
+    }
+
+    /// A full subtree of the header log.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn history_node(&self, level: u32, index: u64) -> Result<Option<Hash>, StorageError> {
+        Ok(self
+            .get(HISTORY, &history_key(level, index))?
+            .and_then(|bytes| Hash::from_slice(&bytes)))
+    }
+
+    /// Evidence of misbehavior recorded with the blocks from `height` on, at most `count` pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn evidence(&self, height: u64, count: usize) -> Result<Vec<v1::Evidence>, StorageError> {
+        let mode = height_key(height);
+        let from = IteratorMode::From(&mode, Direction::Forward);
+        let mut found = Vec::new();
+        for entry in self.db.iterator_cf(self.family(EVIDENCE)?, from).take(count) {
+            let (_, bytes) = entry?;
+            found.push(
+                sillok_proto::decode(&bytes, STORED_BYTES_MAX)
+                    .map_err(|error| damaged(error.to_string()))?,
+            );
+        }
+        Ok(found)
+    }
+
+    /// Remembers that this node refused a transaction. Not synced: it is one node's word.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn put_refusal(&self, id: &Hash, refusal: &Refusal) -> Result<(), StorageError> {
+        let mut value = refusal.valid_until_ms.to_be_bytes().to_vec();
+        if let Some(problem) = &refusal.problem {
+            value.extend_from_slice(&encode(problem));
+        }
+        Ok(self.db.put_cf(self.family(REFUSALS)?, id.0, value)?)
+    }
+
+    /// What this node said of a transaction it refused.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn refusal(&self, id: &Hash) -> Result<Option<Refusal>, StorageError> {
+        let Some(value) = self.get(REFUSALS, &id.0)? else { return Ok(None) };
+        let valid_until_ms = be_u64(&value).ok_or_else(|| damaged("a refusal has no time"))?;
+        let problem = match &value[8..] {
+            [] => None,
+            bytes => Some(
+                sillok_proto::decode(bytes, STORED_BYTES_MAX)
+                    .map_err(|error| damaged(error.to_string()))?,
+            ),
+        };
+        Ok(Some(Refusal { valid_until_ms, problem }))
+    }
+
+    /// Drops refusals that nobody needs any more: past valid-until the answer is EXPIRED anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn sweep_refusals(&self, time_ms: u64) -> Result<usize, StorageError> {
+        let family = self.family(REFUSALS)?;
+        let mut batch = WriteBatch::default();
+        for entry in self.db.iterator_cf(family, IteratorMode::Start) {
+            let (key, value) = entry?;
+            if be_u64(&value).is_none_or(|end| end < time_ms) {
+                batch.delete_cf(family, key);
+            }
+        }
+        let swept = batch.len();
+        self.db.write(batch)?;
+        Ok(swept)
+    }
+
+    /// The state at a committed height.
+    #[must_use]
+    pub fn at(&self, height: u64) -> StateAt<'_> {
+        StateAt { storage: self, height }
+    }
+
+    /// Writes everything in memory to files, for a graceful stop.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn flush(&self) -> Result<(), StorageError> {
+        Ok(self.db.flush_wal(true)?)
+    }
+}
+
+fn versioned(version: u64, value: &[u8]) -> Vec<u8> {
+    [&version.to_be_bytes()[..], value].concat()
+}
+
+fn old_leaf_key(leaf: &TreeKey, version: u64) -> Vec<u8> {
+    // Inverted, so that a forward seek finds the newest version not above the one asked for.
+    [&leaf.0[..], &(!version).to_be_bytes()].concat()
+}
+
+fn history_key(level: u32, index: u64) -> Vec<u8> {
+    [&level.to_be_bytes()[..], &index.to_be_bytes()].concat()
+}
+
+/// Nothing: what the tree of version 0 starts from.
+struct EmptyTree;
+
+impl NodeReader for EmptyTree {
+    fn node(&self, _key: &[u8]) -> Result<Option<Vec<u8>>, StateFault> {
+        Ok(None)
+    }
+
+    fn value(&self, _key: &TreeKey, _max_version: u64) -> Result<Option<Vec<u8>>, StateFault> {
+        Ok(None)
+    }
+}
+
+/// The state at one committed height: stays what it is while later blocks are committed.
+#[derive(Debug, Clone, Copy)]
+pub struct StateAt<'a> {
+    storage: &'a Storage,
+    height: u64,
+}
+
+impl StateAt<'_> {
+    /// The height.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+}
+
+impl NodeReader for StateAt<'_> {
+    fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateFault> {
+        Ok(self.storage.get(NODES, key)?)
+    }
+
+    fn value(&self, key: &TreeKey, max_version: u64) -> Result<Option<Vec<u8>>, StateFault> {
+        let Some(newest) = self.storage.get(LEAVES, &key.0)? else { return Ok(None) };
+        let version = be_u64(&newest).ok_or_else(|| StateFault::new("a leaf has no version"))?;
+        if version <= max_version {
+            return Ok(Some(newest[8..].to_vec()));
+        }
+        let seek = old_leaf_key(key, max_version);
+        let family = self.storage.family(OLD_LEAVES)?;
+        let mut entries =
+            self.storage.db.iterator_cf(family, IteratorMode::From(&seek, Direction::Forward));
+        match entries.next() {
+            Some(Ok((found, value))) if found.starts_with(&key.0) => Ok(Some(value.to_vec())),
+            Some(Err(error)) => Err(StateFault::new(error.to_string())),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl StateView for StateAt<'_> {
+    fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
+        self.value(key, self.height)
+    }
+
+    fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
+        Ok(self.storage.document(hash)?)
+    }
+}

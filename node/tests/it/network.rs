@@ -1,0 +1,433 @@
+//! Real swarms on loopback: who may connect, what arrives, how often, how fast, and what happens when it cannot.
+
+use bytes::Bytes;
+use sillok_node::keys::SecretKey;
+use sillok_node::network::{
+    ListenAddress, Network, NetworkConfig, NetworkEvent, NodeKey, PeerAddress, RequestError,
+    SendError,
+};
+use sillok_proto::Hash;
+use sillok_proto::v1::{SyncRequest, SyncResponse};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+/// Longer than anything here may take, on a machine that builds at the same time.
+const PATIENCE: Duration = Duration::from_secs(20);
+const CONSENSUS_BYTES_MAX: usize = 4 << 20;
+const TRANSACTION_BYTES_MAX: usize = 256 << 10;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn node(seed: u8) -> NodeKey {
+    NodeKey::from_bytes(&key(seed).public()).unwrap()
+}
+
+fn nodes(seeds: impl IntoIterator<Item = u8>) -> BTreeSet<NodeKey> {
+    seeds.into_iter().map(node).collect()
+}
+
+/// A node to be started; each test changes what it is about.
+fn config(seed: u8, allowed: impl IntoIterator<Item = u8>, peers: &[&Network]) -> NetworkConfig {
+    NetworkConfig {
+        key: key(seed),
+        genesis_hash: Hash([9; 32]),
+        listen: vec![ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
+        peers: peers.iter().map(|peer| address(peer)).collect(),
+        allowed: nodes(allowed),
+        consensus_bytes_max: CONSENSUS_BYTES_MAX,
+        transaction_bytes_max: TRANSACTION_BYTES_MAX,
+    }
+}
+
+async fn start(config: NetworkConfig) -> Network {
+    Network::start(config).await.unwrap()
+}
+
+fn address(network: &Network) -> PeerAddress {
+    PeerAddress::new(network.handle.node(), network.handle.listening()[0].socket())
+}
+
+/// Nodes `1..=count`, each knowing the addresses of those before it, all connected.
+async fn connected(count: u8) -> Vec<Network> {
+    let mut networks: Vec<Network> = Vec::new();
+    for seed in 1..=count {
+        let peers: Vec<&Network> = networks.iter().collect();
+        networks.push(start(config(seed, 1..=count, &peers)).await);
+    }
+    for network in &networks {
+        eventually("all peers are connected", || {
+            network.handle.peers().len() == usize::from(count) - 1
+        })
+        .await;
+    }
+    networks
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "never came about: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The next event that `pick` takes; others are passed over.
+async fn next<T>(network: &mut Network, mut pick: impl FnMut(NetworkEvent) -> Option<T>) -> T {
+    timeout(PATIENCE, async {
+        loop {
+            let event = network.events.next().await.expect("the network goes on");
+            if let Some(picked) = pick(event) {
+                return picked;
+            }
+        }
+    })
+    .await
+    .expect("the event comes")
+}
+
+async fn next_consensus(network: &mut Network) -> (NodeKey, Bytes) {
+    next(network, |event| match event {
+        NetworkEvent::Consensus { peer, bytes } => Some((peer, bytes)),
+        _ => None,
+    })
+    .await
+}
+
+async fn next_transaction(network: &mut Network) -> (NodeKey, Bytes) {
+    let received = timeout(PATIENCE, network.transactions.next()).await;
+    let received = received.expect("the transaction comes").expect("the network goes on");
+    (received.peer, received.bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_nodes_hear_each_others_votes_transactions_and_tips() {
+    let mut networks = connected(4).await;
+    for (sender, height) in (0..4).zip(1u64..) {
+        let from = networks[sender].handle.node();
+        let vote = Bytes::from(format!("vote of {sender}"));
+        let transaction = Bytes::from(format!("transaction of {sender}"));
+        networks[sender].handle.broadcast_consensus(vote.clone()).unwrap();
+        networks[sender].handle.broadcast_transaction(transaction.clone()).unwrap();
+        networks[sender].handle.announce_tip(height).unwrap();
+        for (receiver, network) in networks.iter_mut().enumerate() {
+            if receiver == sender {
+                continue;
+            }
+            assert_eq!(next_consensus(network).await, (from, vote.clone()));
+            assert_eq!(next_transaction(network).await, (from, transaction.clone()));
+            let tip = next(network, |event| match event {
+                NetworkEvent::Tip { peer, height } => Some((peer, height)),
+                _ => None,
+            });
+            assert_eq!(tip.await, (from, height));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_vote_arrives_again_and_a_repeated_transaction_only_when_asked_for() {
+    let mut networks = connected(2).await;
+    let [sender, receiver] = networks.as_mut_slice() else { unreachable!("two were started") };
+    for _ in 0..3 {
+        sender.handle.broadcast_consensus(Bytes::from_static(b"the same vote")).unwrap();
+        assert_eq!(next_consensus(receiver).await.1, "the same vote");
+    }
+    for _ in 0..3 {
+        sender.handle.broadcast_transaction(Bytes::from_static(b"once")).unwrap();
+    }
+    sender.handle.broadcast_transaction(Bytes::from_static(b"other")).unwrap();
+    assert_eq!(next_transaction(receiver).await.1, "once");
+    assert_eq!(next_transaction(receiver).await.1, "other");
+    sender.handle.rebroadcast_transaction(Bytes::from_static(b"once")).unwrap();
+    assert_eq!(next_transaction(receiver).await.1, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_refused_whoever_dials() {
+    let member = start(config(1, [1, 2], &[])).await;
+    // The stranger knows the address and would accept the member.
+    let mut stranger = start(config(3, [1, 3], &[&member])).await;
+    eventually("the stranger is refused twice", || {
+        member.handle.counters().refused_connections >= 2
+    })
+    .await;
+    assert!(member.handle.peers().is_empty());
+    assert!(stranger.handle.peers().is_empty());
+    member.handle.broadcast_consensus(Bytes::from_static(b"private")).unwrap();
+    assert!(stranger.events.try_next().is_none());
+
+    // A member dials no stranger either, though one stands in its configuration.
+    let dialer = start(config(2, [1, 2], &[&stranger, &member])).await;
+    eventually("the member is connected", || dialer.handle.peers().len() == 1).await;
+    assert_eq!(dialer.handle.peers()[0].node, member.handle.node());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_is_disconnected_and_an_admitted_one_connected() {
+    let mut networks = connected(2).await;
+    let second = networks.pop().unwrap();
+    let mut first = networks.pop().unwrap();
+    first.handle.set_allowed(nodes([1])).await.unwrap();
+    next(&mut first, |event| matches!(event, NetworkEvent::PeerDisconnected { .. }).then_some(()))
+        .await;
+    eventually("the removed member notices", || second.handle.peers().is_empty()).await;
+    first.handle.set_allowed(nodes([1, 2])).await.unwrap();
+    let back = next(&mut first, |event| match event {
+        NetworkEvent::PeerConnected { peer } => Some(peer),
+        _ => None,
+    });
+    assert_eq!(back.await, node(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_network_is_no_peer() {
+    let ours = start(config(1, [1, 2], &[])).await;
+    let mut other = config(2, [1, 2], &[&ours]);
+    other.genesis_hash = Hash([8; 32]);
+    let other = start(other).await;
+    eventually("it is told apart", || {
+        ours.handle.counters().refused_connections + other.handle.counters().refused_connections > 0
+    })
+    .await;
+    assert!(ours.handle.peers().is_empty() && other.handle.peers().is_empty());
+}
+
+/// Stops node 2 and starts it again on the same port, knowing `peers`; how long node 1 was without it.
+async fn restarted(first: &mut Network, second: Network, knows_first: bool) -> (Network, Duration) {
+    let listen = second.handle.listening().to_vec();
+    second.handle.stop().await;
+    second.task.await.unwrap();
+    next(first, |event| matches!(event, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
+    let mut config = config(2, [1, 2], if knows_first { &[&*first] } else { &[] });
+    config.listen = listen;
+    // Long enough away for the other's back-off to have reached its cap.
+    sleep(Duration::from_secs(3)).await;
+    let start_time = Instant::now();
+    let again = start(config).await;
+    next(first, |event| matches!(event, NetworkEvent::PeerConnected { .. }).then_some(())).await;
+    (again, start_time.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stdout, reason = "a measurement is made to be read")]
+async fn a_restarted_peer_is_connected_again_within_about_a_second() {
+    for (first_knows, second_knows) in [(true, false), (false, true)] {
+        let second = start(config(2, [1, 2], &[])).await;
+        let mut first = start(config(1, [1, 2], if first_knows { &[&second] } else { &[] })).await;
+        let second = if second_knows {
+            let listen = second.handle.listening().to_vec();
+            second.handle.stop().await;
+            second.task.await.unwrap();
+            let mut config = config(2, [1, 2], &[&first]);
+            config.listen = listen;
+            start(config).await
+        } else {
+            second
+        };
+        eventually("they are connected", || first.handle.peers().len() == 1).await;
+        let (mut second, away) = restarted(&mut first, second, second_knows).await;
+        println!(
+            "dialed by {}: {away:?}",
+            if first_knows { "the one that stayed" } else { "the restarted one" }
+        );
+        assert!(away < Duration::from_millis(2500), "{away:?}");
+        first.handle.broadcast_consensus(Bytes::from_static(b"welcome")).unwrap();
+        assert_eq!(next_consensus(&mut second).await.1, "welcome");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_asked_for_and_given_refused_or_not_to_be_had() {
+    let mut networks = connected(2).await;
+    let mut server = networks.pop().unwrap();
+    let client = networks.pop().unwrap();
+    let request = SyncRequest { from_height: 7, blocks_max: 10 };
+    let response = SyncResponse { tip: 9, blocks: vec![Default::default(); 3] };
+
+    let serving = tokio::spawn({
+        let response = response.clone();
+        async move {
+            for answer in [true, false] {
+                let (peer, asked, channel) = next(&mut server, |event| match event {
+                    NetworkEvent::SyncRequest { peer, request, channel } => {
+                        Some((peer, request, channel))
+                    }
+                    _ => None,
+                })
+                .await;
+                assert_eq!((peer, asked), (node(1), request));
+                if answer {
+                    server.handle.respond(channel, response.clone()).unwrap();
+                }
+            }
+            server
+        }
+    });
+    let handle = &client.handle;
+    assert_eq!(handle.request_blocks(node(2), request).await, Ok(response));
+    let refused = handle.request_blocks(node(2), request).await.unwrap_err();
+    assert!(matches!(refused, RequestError::NoAnswer { .. }), "{refused}");
+    let absent = handle.request_blocks(node(3), request).await.unwrap_err();
+    assert_eq!(absent, RequestError::NotConnected { peer: node(3) });
+    let server = serving.await.unwrap();
+    assert_eq!(server.handle.counters().dropped_requests_in, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_long_is_neither_sent_nor_taken() {
+    let mut small = config(1, [1, 2], &[]);
+    small.consensus_bytes_max = 1000;
+    small.transaction_bytes_max = 1000;
+    let mut small = start(small).await;
+    let large = start(config(2, [1, 2], &[&small])).await;
+    eventually("they are connected", || large.handle.peers().len() == 1).await;
+    eventually("they are connected", || small.handle.peers().len() == 1).await;
+
+    let long = |len| Bytes::from(vec![7; len]);
+    assert_eq!(
+        small.handle.broadcast_consensus(long(1001)),
+        Err(SendError::TooLong { len: 1001, max: 1000 })
+    );
+    assert_eq!(
+        small.handle.broadcast_transaction(long(1001)),
+        Err(SendError::TooLong { len: 1001, max: 1000 })
+    );
+    // A little too long is dropped by us, far too long already by the decoder.
+    large.handle.broadcast_consensus(long(1001)).unwrap();
+    large.handle.broadcast_transaction(long(1001)).unwrap();
+    large.handle.broadcast_consensus(long(1 << 20)).unwrap();
+    eventually("both are counted", || small.handle.counters().refused_messages == 2).await;
+    large.handle.broadcast_transaction(long(1000)).unwrap();
+    assert_eq!(next_transaction(&mut small).await.1.len(), 1000);
+    assert!(
+        small
+            .events
+            .try_next()
+            .is_none_or(|event| !matches!(event, NetworkEvent::Consensus { .. }))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_the_greatest_length_crosses() {
+    let mut networks = connected(2).await;
+    let block = Bytes::from(vec![3; CONSENSUS_BYTES_MAX]);
+    networks[0].handle.broadcast_consensus(block.clone()).unwrap();
+    networks[0].handle.broadcast_consensus(Bytes::from_static(b"after it")).unwrap();
+    assert_eq!(next_consensus(&mut networks[1]).await.1, block);
+    assert_eq!(next_consensus(&mut networks[1]).await.1, "after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_transactions_that_nobody_takes_displaces_no_vote() {
+    let mut networks = connected(2).await;
+    let mut receiver = networks.pop().unwrap();
+    let sender = networks.pop().unwrap();
+    let mut sent = 0u32;
+    while receiver.handle.counters().dropped_transactions_in < 1000 {
+        assert!(sent < 1_000_000, "the flood is never dropped");
+        match sender.handle.broadcast_transaction(Bytes::from(sent.to_le_bytes().to_vec())) {
+            Ok(()) => sent += 1,
+            Err(SendError::Busy) => sleep(Duration::from_millis(1)).await,
+            Err(error) => unreachable!("{error}"),
+        }
+    }
+    sender.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    assert_eq!(next_consensus(&mut receiver).await.1, "vote");
+    assert_eq!(receiver.handle.counters().dropped_consensus_in, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_connection_is_made_good_through_a_third_node() {
+    // 1 and 2 do not know each other; 3 knows both.
+    let mut first = start(config(1, [1, 3], &[])).await;
+    let mut second = start(config(2, [2, 3], &[])).await;
+    let middle = start(config(3, [1, 2, 3], &[&first, &second])).await;
+    eventually("the middle has both", || middle.handle.peers().len() == 2).await;
+    eventually("first has the middle", || first.handle.peers().len() == 1).await;
+    eventually("second has the middle", || second.handle.peers().len() == 1).await;
+    first.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    first.handle.broadcast_transaction(Bytes::from_static(b"transaction")).unwrap();
+    first.handle.announce_tip(5).unwrap();
+    assert_eq!(next_consensus(&mut second).await, (node(3), Bytes::from_static(b"vote")));
+    assert_eq!(next_transaction(&mut second).await, (node(3), Bytes::from_static(b"transaction")));
+    // A tip is told by its owner only.
+    middle.handle.announce_tip(6).unwrap();
+    let tip = |event| match event {
+        NetworkEvent::Tip { peer, height } => Some((peer, height)),
+        _ => None,
+    };
+    assert_eq!(next(&mut second, tip).await, (node(3), 6));
+    assert_eq!(next(&mut first, tip).await, (node(3), 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_is_refused_at_start() {
+    let first = start(config(1, [1], &[])).await;
+    let mut second = config(2, [2], &[]);
+    second.listen = first.handle.listening().to_vec();
+    let refusal = Network::start(second).await.unwrap_err().to_string();
+    assert!(refusal.contains("network.listen"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_network_says_so_to_both_sides() {
+    let mut network = start(config(1, [1], &[])).await;
+    network.handle.stop().await;
+    assert!(network.events.next().await.is_none());
+    assert!(network.transactions.next().await.is_none());
+    assert_eq!(network.handle.broadcast_consensus(Bytes::new()), Err(SendError::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stdout, reason = "a measurement is made to be read")]
+async fn votes_cross_directly_and_fast() {
+    let networks = connected(4).await;
+    let epoch = Instant::now();
+    let mut handles = Vec::new();
+    let mut readers = Vec::new();
+    for mut network in networks {
+        handles.push(network.handle.clone());
+        readers.push(tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            while latencies.len() < 150 {
+                let (_, bytes) = next_consensus(&mut network).await;
+                let sent = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+                latencies.push(epoch.elapsed() - Duration::from_nanos(sent));
+            }
+            (latencies, network)
+        }));
+    }
+    // 200 messages of the size of a vote, from four nodes in turn.
+    for _ in 0..50 {
+        for handle in &handles {
+            let mut vote = vec![0; 220];
+            let now = u64::try_from(epoch.elapsed().as_nanos()).unwrap();
+            vote[..8].copy_from_slice(&now.to_le_bytes());
+            handle.broadcast_consensus(vote.into()).unwrap();
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let mut latencies = Vec::new();
+    let mut ended = Vec::new();
+    for reader in readers {
+        let (of_one, network) = reader.await.unwrap();
+        latencies.extend(of_one);
+        ended.push(network);
+    }
+    latencies.sort();
+    let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
+    println!(
+        "{} deliveries: p50 {:?}, p99 {:?}, max {:?}",
+        latencies.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
+    assert_eq!(latencies.len(), 600);
+    // Far above what it takes, far below the 500 ms of the repair: all came directly.
+    assert!(at(50) < Duration::from_millis(100), "{:?}", at(50));
+}
