@@ -3,6 +3,7 @@
 //! Nothing here is read from a file: `node` resolves its configuration and the ledger's tip into these.
 
 use crate::context::{ValidatorKey, Validators};
+use crate::mutant::Mutant;
 use crate::signature::{SignatureScheme, Signer};
 use sillok_proto::{Hash, v1};
 use std::fmt;
@@ -35,7 +36,7 @@ pub struct HostConfig {
     pub sync_blocks_max: u32,
     /// Host bugs to be noticed by the simulation.
     #[cfg(any(test, feature = "testing"))]
-    pub mutant: Option<crate::testing::Mutant>,
+    pub mutant: Option<Mutant>,
 }
 
 impl HostConfig {
@@ -57,6 +58,17 @@ impl HostConfig {
             #[cfg(any(test, feature = "testing"))]
             mutant: None,
         }
+    }
+
+    /// Whether the host is to have this bug: never outside of tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn has(&self, bug: Mutant) -> bool {
+        self.mutant == Some(bug)
+    }
+
+    #[cfg(not(any(test, feature = "testing")))]
+    pub(crate) const fn has(&self, _bug: Mutant) -> bool {
+        false
     }
 }
 

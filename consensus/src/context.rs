@@ -59,6 +59,11 @@ impl Height for BlockHeight {
     }
 }
 
+/// A round as a number. Votes, proposals and certificates always have one.
+pub(crate) fn round_number(round: Round) -> u32 {
+    round.as_u32().unwrap_or(0)
+}
+
 /// A block and its name, the header hash.
 ///
 /// Equality is by name. That is sound because only validated blocks are made into values, and a valid block's bytes

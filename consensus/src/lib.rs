@@ -21,17 +21,29 @@
 #![warn(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
 pub mod action;
+pub mod codec;
 pub mod config;
 pub mod event;
+pub mod host;
 pub mod signature;
 
+mod clock;
 mod context;
+mod early;
+mod guard;
+mod mutant;
+mod proposals;
+mod statement;
+mod sync;
+mod timers;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use action::{Action, FaultReason, HaltReason, RetireReason, TimerId, ValidationId};
+pub use codec::{MessageError, decode_entry, decode_message};
 pub use config::{HeightStart, HostConfig, SigningRecord, StartError, Timeouts};
 pub use context::ValidatorKey;
 pub use event::{Event, Peer, Verdict};
+pub use host::{Host, Status};
 pub use signature::{Ed25519, Ed25519Signer, SignatureScheme, Signer};
