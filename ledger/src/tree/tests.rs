@@ -435,32 +435,3 @@ fn a_node_is_stored_under_version_length_and_nibbles() {
         ]
     );
 }
-#[test]
-fn zz_bench() {
-    let mut store = Store::default();
-    let key = |n: u64| TreeKey::new(LeafKind::UsedKey, &n.to_be_bytes());
-    let t = std::time::Instant::now();
-    let first: Model = (0..100_000).map(|n| (key(n), vec![1; 150])).collect();
-    store.write(0, &first);
-    eprintln!("100k initial {:?}", t.elapsed());
-    for size in [1_u64, 100, 1000, 5000] {
-        let w: Model = (0..size).map(|n| (key(200_000 + n * 7 + size), vec![2; 150])).collect();
-        let t = std::time::Instant::now();
-        let u = update(&store, 1, &w).unwrap();
-        eprintln!(
-            "{size} writes {:?} nodes {} bytes {}",
-            t.elapsed(),
-            u.nodes.len(),
-            u.nodes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
-        );
-    }
-    let r = root(&store, 0).unwrap();
-    let t = std::time::Instant::now();
-    let es: Vec<_> = (0..10_000).map(|n| prove(&store, 0, &key(n)).unwrap()).collect();
-    eprintln!("10k prove {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for e in &es {
-        verify_entry(&r, e).unwrap();
-    }
-    eprintln!("10k verify {:?}; bytes {}", t.elapsed(), encode(&es[0]).len());
-}
