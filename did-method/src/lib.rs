@@ -37,7 +37,7 @@ pub use inception::inception_digest;
 pub use key::{KeyError, check_key, from_multikey, key_id, multikey, thumbprint};
 pub use operation::{
     CheckedOperation, CreateDid, DeactivateDid, OperationError, Recovery, SetDevice, UpdateDid,
-    inception, is_verification_key,
+    check_named_document, inception, is_verification_key,
 };
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};

@@ -203,7 +203,7 @@ pub fn inception(
 impl CheckedOperation {
     /// Checks `operation`, taking the document it names, if it names one, from the front of `documents`.
     ///
-    /// Whether a document fits the kind of an existing DID is checked with the state; here it must fit one of them.
+    /// Whether a document fits the kind of an existing DID is checked with the state.
     ///
     /// # Errors
     ///
@@ -240,13 +240,40 @@ fn take_document<'a>(
     named: &[u8],
     documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
 ) -> Result<v1::DidDocument, OperationError> {
+    next_document(named, documents).cloned()
+}
+
+fn next_document<'a>(
+    named: &[u8],
+    documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+) -> Result<&'a v1::DidDocument, OperationError> {
     let named = hash(named, "document_hash")?;
     let document = documents.next().ok_or(OperationError::MissingDocument)?;
     let actual = document_hash(document);
     if actual != named {
         return Err(OperationError::DocumentHash { named, actual });
     }
-    Ok(document.clone())
+    Ok(document)
+}
+
+/// Checks that the document `operation` names, if it names one, is next in `documents`, and takes it. Nothing else
+/// about the operation is looked at.
+///
+/// # Errors
+///
+/// [`OperationError::MissingDocument`], [`OperationError::DocumentHash`], or [`OperationError::HashLength`].
+pub fn check_named_document<'a>(
+    operation: &v1::Operation,
+    documents: &mut impl Iterator<Item = &'a v1::DidDocument>,
+) -> Result<(), OperationError> {
+    use v1::operation::Operation as Wire;
+    let named = match &operation.operation {
+        Some(Wire::CreateDid(op)) => &op.document_hash,
+        Some(Wire::UpdateDid(op)) => &op.document_hash,
+        Some(Wire::SetDevice(op)) if !op.document_hash.is_empty() => &op.document_hash,
+        Some(Wire::SetDevice(_) | Wire::DeactivateDid(_)) | None => return Ok(()),
+    };
+    next_document(named, documents).map(|_| ())
 }
 
 impl CreateDid {

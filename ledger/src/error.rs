@@ -61,6 +61,16 @@ pub enum AdmissionError {
         "operation {operation}: signatures are not sorted by key id without repetition; sort them"
     )]
     SignatureOrder { operation: usize },
+    /// More signatures than any operation can call for.
+    #[error(
+        "operation {operation} has {count} signatures, more than {max}; leave out those it does not call for"
+    )]
+    TooManySignatures { operation: usize, count: usize, max: usize },
+    /// Terms that nobody signed: whoever passes the transaction on could change them.
+    #[error(
+        "operation {operation} has terms but no signature under them; leave the terms out, or sign"
+    )]
+    TermsWithoutSignature { operation: usize },
     /// A key id of another length than 32 bytes, or a signature of another than 64.
     #[error(
         "a signature or its key id has the wrong length; a key id has 32 bytes and a signature 64"
@@ -199,6 +209,8 @@ impl AdmissionError {
             Self::UnexpectedPart { .. } => "UNEXPECTED_PART",
             Self::SignatureListLength { .. } => "SIGNATURE_LIST_LENGTH",
             Self::SignatureOrder { .. } => "SIGNATURE_ORDER",
+            Self::TooManySignatures { .. } => "TOO_MANY_SIGNATURES",
+            Self::TermsWithoutSignature { .. } => "TERMS_WITHOUT_SIGNATURE",
             Self::SignatureLength => "SIGNATURE_LENGTH",
             Self::Expired { .. } => "EXPIRED",
             Self::ValidUntilTooFar { .. } => "VALID_UNTIL_TOO_FAR",
@@ -247,6 +259,8 @@ impl AdmissionError {
             | Self::UnexpectedPart { .. }
             | Self::SignatureListLength { .. }
             | Self::SignatureOrder { .. }
+            | Self::TooManySignatures { .. }
+            | Self::TermsWithoutSignature { .. }
             | Self::SignatureLength
             | Self::Expired { .. }
             | Self::ValidUntilTooFar { .. }
@@ -368,4 +382,26 @@ pub enum BlockError {
     /// The state could not be read: says nothing about the block.
     #[error(transparent)]
     State(#[from] StateFault),
+}
+
+impl BlockError {
+    /// Does the refusal say nothing about the block of this header, because the transactions beside it are not those
+    /// that it commits to? Then another peer may hold the block itself (PROTOCOL §2.1).
+    #[must_use]
+    pub fn is_altered(&self) -> bool {
+        match self {
+            Self::Header { field, .. } => *field == "transactions_root",
+            // Everything else about a transaction is in its body or its signatures, which the header commits to.
+            Self::Transaction { source, .. } => matches!(
+                source,
+                AdmissionError::UnexpectedPart { .. }
+                    | AdmissionError::Operation {
+                        source: OperationError::MissingDocument
+                            | OperationError::DocumentHash { .. },
+                        ..
+                    }
+            ),
+            _ => false,
+        }
+    }
 }

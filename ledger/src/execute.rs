@@ -122,23 +122,11 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
     fn finish(self, proposer: &[u8]) -> Result<Outcome, BlockError> {
         self.check_bounds()?;
         let changes = self.overlay.into_changes();
-        let height = self.tip.height().saturating_add(1);
-        let tree = tree::update(self.state, height, &changes.leaves)?;
+        let mut header = header_on(self.chain, self.tip, self.time_ms, proposer);
+        let tree = tree::update(self.state, header.height, &changes.leaves)?;
         let leaves: Vec<Hash> = self.transactions.iter().map(TransactionLeaf::hash).collect();
-        let header = v1::Header {
-            protocol_version: self.chain.genesis().protocol_version,
-            genesis_hash: self.chain.hash().to_vec(),
-            height,
-            time_ms: self.time_ms,
-            parent_hash: self.tip.hash.to_vec(),
-            transactions_root: merkle_log::transactions_root(&leaves).to_vec(),
-            state_root: tree.root.to_vec(),
-            history_root: self.tip.history.root().to_vec(),
-            validator_set_hash: certificate::validator_set_hash(&self.tip.validators).to_vec(),
-            next_validator_set_hash: certificate::validator_set_hash(&self.tip.next_validators)
-                .to_vec(),
-            proposer: proposer.to_vec(),
-        };
+        header.transactions_root = merkle_log::transactions_root(&leaves).to_vec();
+        header.state_root = tree.root.to_vec();
         Ok(Outcome {
             hash: certificate::header_hash(&header),
             header,
@@ -149,6 +137,34 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             replay: self.entries,
         })
     }
+}
+
+/// The header of a block on `tip`, but for what its transactions decide: their root, and the state after them.
+fn header_on(chain: &Chain, tip: &Tip, time_ms: u64, proposer: &[u8]) -> v1::Header {
+    v1::Header {
+        protocol_version: chain.genesis().protocol_version,
+        genesis_hash: chain.hash().to_vec(),
+        height: tip.height().saturating_add(1),
+        time_ms,
+        parent_hash: tip.hash.to_vec(),
+        transactions_root: Vec::new(),
+        state_root: Vec::new(),
+        history_root: tip.history.root().to_vec(),
+        validator_set_hash: certificate::validator_set_hash(&tip.validators).to_vec(),
+        next_validator_set_hash: certificate::validator_set_hash(&tip.next_validators).to_vec(),
+        proposer: proposer.to_vec(),
+    }
+}
+
+/// Time and proposer, the two fields of a header that follow from nothing.
+fn check_origin(tip: &Tip, time_ms: u64, proposer: &[u8]) -> Result<(), BlockError> {
+    if time_ms <= tip.header.time_ms {
+        return Err(BlockError::Time { time_ms, parent_ms: tip.header.time_ms });
+    }
+    if !tip.validators.validators.iter().any(|validator| validator.public_key == proposer) {
+        return Err(BlockError::Proposer { height: tip.height().saturating_add(1) });
+    }
+    Ok(())
 }
 
 /// A block the proposer made, and the candidates it left out with the rule each breaks.
@@ -166,7 +182,8 @@ pub struct Built {
 ///
 /// # Errors
 ///
-/// [`BlockError::State`] if storage failed.
+/// [`BlockError::State`] if storage failed; [`BlockError::Time`] or [`BlockError::Proposer`] if nobody would accept the
+/// block.
 pub fn build_block<'c, S: StateView + NodeReader>(
     chain: &Chain,
     tip: &Tip,
@@ -176,6 +193,7 @@ pub fn build_block<'c, S: StateView + NodeReader>(
     proposer: &[u8],
     candidates: impl IntoIterator<Item = (&'c v1::Transaction, &'c CheckedTransaction)>,
 ) -> Result<Built, BlockError> {
+    check_origin(tip, time_ms, proposer)?;
     let parameters = chain.parameters();
     let bytes_max = usize::try_from(parameters.block_bytes_max).unwrap_or(usize::MAX);
     let mut bytes = HEADER_BYTES_MAX;
@@ -186,10 +204,14 @@ pub fn build_block<'c, S: StateView + NodeReader>(
         // Tag and length before each transaction take at most 6 bytes.
         let size = checked.size_bytes.saturating_add(6);
         let checks = run.signature_checks.saturating_add(checked.signature_count());
-        // A transaction writes at most 3 leaves for each signature and operation; stay clear of the bound.
-        let writes = run.overlay.changes().leaves.len().saturating_add(
-            checked.operations.len().saturating_add(checked.signature_count()).saturating_mul(3),
-        );
+        // At most a head for each operation, and a used key for each signature.
+        let writes = run
+            .overlay
+            .changes()
+            .leaves
+            .len()
+            .saturating_add(checked.operations.len())
+            .saturating_add(checked.signature_count());
         if bytes.saturating_add(size) > bytes_max
             || checks > usize::try_from(parameters.block_signature_checks_max).unwrap_or(0)
             || writes > usize::try_from(parameters.block_state_writes_max).unwrap_or(0)
@@ -226,22 +248,15 @@ pub fn execute_block<S: StateView + NodeReader>(
     block: &v1::Block,
 ) -> Result<Outcome, BlockError> {
     let header = block.header.as_ref().ok_or(BlockError::MissingHeader)?;
-    let height = tip.height().saturating_add(1);
-    if header.height != height {
-        return Err(mismatch("height", height, header.height));
-    }
-    if header.time_ms <= tip.header.time_ms {
-        return Err(BlockError::Time { time_ms: header.time_ms, parent_ms: tip.header.time_ms });
-    }
-    if !tip.validators.validators.iter().any(|validator| validator.public_key == header.proposer) {
-        return Err(BlockError::Proposer { height });
-    }
+    check_parts(chain, header, block)?;
+    let follows = header_on(chain, tip, header.time_ms, &header.proposer);
+    compare(header, &follows)?;
+    check_origin(tip, header.time_ms, &header.proposer)?;
     let len = prost::Message::encoded_len(block);
     let max = usize::try_from(chain.parameters().block_bytes_max).unwrap_or(usize::MAX);
     if len > max {
         return Err(BlockError::TooLarge { bound: "bytes", actual: len, max });
     }
-    check_parts(chain, header, block)?;
     let mut run = Run::new(chain, tip, state, verifier, header.time_ms);
     for (index, transaction) in block.transactions.iter().enumerate() {
         let refuse = |source| match source {
@@ -253,44 +268,59 @@ pub fn execute_block<S: StateView + NodeReader>(
         run.check_bounds()?;
     }
     let outcome = run.finish(&header.proposer)?;
-    compare(header, &outcome.header)?;
+    if header.state_root != outcome.header.state_root {
+        let (expected, actual) = (&outcome.header.state_root, &header.state_root);
+        return Err(mismatch("state_root", hex::encode(expected), hex::encode(actual)));
+    }
     Ok(outcome)
 }
 
-/// The transactions are those the header commits to. First of all: bytes that were changed on their way say nothing
-/// about the block of that header.
+/// The transactions are those the header commits to, and their parts those that they name. First of all: bytes that
+/// were changed on their way say nothing about the block of that header. Even its length: who passes a block on could
+/// pad it, and a certified block that counts as invalid stops the node.
 fn check_parts(chain: &Chain, header: &v1::Header, block: &v1::Block) -> Result<(), BlockError> {
     let leaves: Option<Vec<Hash>> = block
         .transactions
         .iter()
         .map(|transaction| TransactionLeaf::of(chain.hash(), transaction).map(|leaf| leaf.hash()))
         .collect();
-    let actual = merkle_log::transactions_root(&leaves.unwrap_or_default());
-    if header.transactions_root == actual.0 {
-        Ok(())
-    } else {
-        Err(mismatch("transactions_root", actual, hex::encode(&header.transactions_root)))
+    let actual = leaves.map(|leaves| merkle_log::transactions_root(&leaves));
+    if actual.is_none_or(|actual| header.transactions_root != actual.0) {
+        let actual = actual.map_or_else(
+            || "nothing, for a transaction has no body".to_owned(),
+            |root| root.to_string(),
+        );
+        return Err(mismatch("transactions_root", actual, hex::encode(&header.transactions_root)));
     }
+    for (index, transaction) in block.transactions.iter().enumerate() {
+        CheckedTransaction::check_parts(transaction)
+            .map_err(|source| BlockError::Transaction { index, source })?;
+    }
+    Ok(())
 }
 
 fn mismatch(field: &'static str, expected: impl ToString, actual: impl ToString) -> BlockError {
     BlockError::Header { field, expected: expected.to_string(), actual: actual.to_string() }
 }
 
-/// Every field of a header follows from the parent and the transactions, but time and proposer, which were checked.
+/// The fields that follow from the parent alone: compared before anything is executed.
 fn compare(actual: &v1::Header, expected: &v1::Header) -> Result<(), BlockError> {
-    if actual.protocol_version != expected.protocol_version {
-        return Err(mismatch(
+    let numbers = [
+        (
             "protocol_version",
-            expected.protocol_version,
-            actual.protocol_version,
-        ));
+            u64::from(actual.protocol_version),
+            u64::from(expected.protocol_version),
+        ),
+        ("height", actual.height, expected.height),
+    ];
+    for (field, actual, expected) in numbers {
+        if actual != expected {
+            return Err(mismatch(field, expected, actual));
+        }
     }
-    let fields = [
+    let hashes = [
         ("genesis_hash", &actual.genesis_hash, &expected.genesis_hash),
         ("parent_hash", &actual.parent_hash, &expected.parent_hash),
-        ("transactions_root", &actual.transactions_root, &expected.transactions_root),
-        ("state_root", &actual.state_root, &expected.state_root),
         ("history_root", &actual.history_root, &expected.history_root),
         ("validator_set_hash", &actual.validator_set_hash, &expected.validator_set_hash),
         (
@@ -299,17 +329,10 @@ fn compare(actual: &v1::Header, expected: &v1::Header) -> Result<(), BlockError>
             &expected.next_validator_set_hash,
         ),
     ];
-    for (field, actual, expected) in fields {
+    for (field, actual, expected) in hashes {
         if actual != expected {
             return Err(mismatch(field, hex::encode(expected), hex::encode(actual)));
         }
-    }
-    if actual != expected {
-        return Err(mismatch(
-            "header",
-            certificate::header_hash(expected),
-            certificate::header_hash(actual),
-        ));
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ pub use json::{from_json, to_json};
 use crate::certificate::{self, PROTOCOL_VERSION};
 use crate::state_key::TreeKey;
 use sillok_did_method::{
-    DocumentError, Recovery, check_document, document_hash, head_hash, inception, inception_digest,
-    is_verification_key, key_id,
+    DocumentError, EndpointError, Recovery, check_document, check_endpoint, document_hash,
+    head_hash, inception, inception_digest, is_verification_key, key_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,9 @@ pub enum GenesisError {
     /// A figure is missing or out of range.
     #[error("parameter {name} is {value}, outside {range}; set it within")]
     Parameter { name: &'static str, value: u64, range: &'static str },
+    /// The name under which lists are served.
+    #[error("list_base {list_base:?} is refused: {source}; set an https name that ends with /")]
+    ListBase { list_base: String, source: EndpointError },
     /// Too few or too many operators.
     #[error("there are {count} operators; a network has 1 to {OPERATORS_MAX}")]
     OperatorCount { count: usize },
@@ -120,9 +123,9 @@ impl Chain {
         }
         let parameters = genesis.parameters.clone().unwrap_or_default();
         check_parameters(&parameters)?;
-        let organizations = check_organizations(&genesis)?;
-        check_operators(&genesis, &organizations)?;
-        check_observers(&genesis)?;
+        let (organizations, mut keys) = check_organizations(&genesis)?;
+        check_operators(&genesis, &organizations, &mut keys)?;
+        check_observers(&genesis, &mut keys)?;
         let validators = v1::ValidatorSet {
             validators: genesis
                 .operators
@@ -245,24 +248,35 @@ fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
         60_000..=31_536_000_000,
         "1 min to 365 days",
     )?;
-    within("block_bytes_max", p.block_bytes_max, 65_536..=8_388_608, "64 KiB to 8 MiB")?;
+    // The lower bounds let every admissible transaction into an empty block: one of 512 KiB, with 256 operations of
+    // 20 signatures. Else it would wait in every mempool until it expires.
+    within("block_bytes_max", p.block_bytes_max, 1_048_576..=8_388_608, "1 MiB to 8 MiB")?;
     within(
         "block_state_writes_max",
         p.block_state_writes_max.into(),
-        100..=1_000_000,
-        "100 to 1,000,000",
+        10_000..=1_000_000,
+        "10,000 to 1,000,000",
     )?;
     within(
         "block_signature_checks_max",
         p.block_signature_checks_max.into(),
-        100..=100_000,
-        "100 to 100,000",
+        6_000..=100_000,
+        "6,000 to 100,000",
     )?;
     within("archives_min", p.archives_min.into(), 0..=128, "0 to 128")?;
-    within("list_base (length)", p.list_base.len() as u64, 0..=256, "at most 256 bytes")
+    // A list's URI is `list_base` followed by its id.
+    let list_base = || p.list_base.clone();
+    let name = p.list_base.strip_suffix('/').ok_or_else(|| GenesisError::ListBase {
+        list_base: list_base(),
+        source: EndpointError::EmptySegment,
+    })?;
+    check_endpoint(name).map_err(|source| GenesisError::ListBase { list_base: list_base(), source })
 }
 
-fn check_organizations(genesis: &v1::Genesis) -> Result<BTreeSet<Hash>, GenesisError> {
+/// The digests of the organizations, and the key ids of their documents.
+fn check_organizations(
+    genesis: &v1::Genesis,
+) -> Result<(BTreeSet<Hash>, BTreeSet<Hash>), GenesisError> {
     let mut digests = BTreeSet::new();
     let mut previous: Option<Hash> = None;
     let mut keys = BTreeSet::new();
@@ -301,21 +315,26 @@ fn check_organizations(genesis: &v1::Genesis) -> Result<BTreeSet<Hash>, GenesisE
         previous = Some(digest);
         digests.insert(digest);
     }
-    Ok(digests)
+    Ok((digests, keys))
 }
 
-fn ed25519(point: &[u8]) -> bool {
+/// The id of the Ed25519 key in `point`, if it is one.
+fn ed25519(point: &[u8]) -> Option<Hash> {
     let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point: point.to_vec() };
-    sillok_did_method::check_key(&key).is_ok()
+    sillok_did_method::check_key(&key).is_ok().then(|| key_id(&key))
 }
 
-fn check_operators(genesis: &v1::Genesis, known: &BTreeSet<Hash>) -> Result<(), GenesisError> {
+/// One key has one use: those of operators are in no document, and none is used twice.
+fn check_operators(
+    genesis: &v1::Genesis,
+    known: &BTreeSet<Hash>,
+    keys: &mut BTreeSet<Hash>,
+) -> Result<(), GenesisError> {
     let count = genesis.operators.len();
     if count == 0 || count > OPERATORS_MAX {
         return Err(GenesisError::OperatorCount { count });
     }
     let mut organizations = BTreeSet::new();
-    let mut keys = BTreeSet::new();
     for (index, operator) in genesis.operators.iter().enumerate() {
         let refuse = |reason| GenesisError::Operator { index, reason };
         let organization = Hash::from_slice(&operator.organization)
@@ -325,11 +344,9 @@ fn check_operators(genesis: &v1::Genesis, known: &BTreeSet<Hash>) -> Result<(), 
             return Err(refuse("its organization operates another validator"));
         }
         for key in [&operator.validator_key, &operator.node_key, &operator.governance_key] {
-            if !ed25519(key) {
-                return Err(refuse("a key is not a valid Ed25519 key"));
-            }
-            if !keys.insert(key.clone()) {
-                return Err(refuse("a key is used twice"));
+            let id = ed25519(key).ok_or_else(|| refuse("a key is not a valid Ed25519 key"))?;
+            if !keys.insert(id) {
+                return Err(refuse("a key is used twice; make one for each use"));
             }
         }
     }
@@ -347,19 +364,19 @@ fn check_operators(genesis: &v1::Genesis, known: &BTreeSet<Hash>) -> Result<(), 
         .map_err(|_| GenesisError::Order { list: "operators", by: "validator key" })
 }
 
-fn check_observers(genesis: &v1::Genesis) -> Result<(), GenesisError> {
+fn check_observers(genesis: &v1::Genesis, keys: &mut BTreeSet<Hash>) -> Result<(), GenesisError> {
     let mut previous: Option<&[u8]> = None;
     for (index, observer) in genesis.observers.iter().enumerate() {
-        if !ed25519(&observer.node_key) {
-            return Err(GenesisError::Observer {
-                index,
-                reason: "its node key is not a valid Ed25519 key",
-            });
-        }
+        let refuse = |reason| GenesisError::Observer { index, reason };
+        let id = ed25519(&observer.node_key)
+            .ok_or_else(|| refuse("its node key is not a valid Ed25519 key"))?;
         if previous.is_some_and(|before| before >= observer.node_key.as_slice()) {
             return Err(GenesisError::Order { list: "observers", by: "node key" });
         }
         previous = Some(&observer.node_key);
+        if !keys.insert(id) {
+            return Err(refuse("its node key has another use; make one for each use"));
+        }
     }
     Ok(())
 }

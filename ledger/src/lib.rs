@@ -5,7 +5,7 @@
 //!       │                    │
 //!    overlay ── admit ── operation/*                the one rule set of mempool, proposal and block
 //!                 │
-//!            transaction ── genesis
+//!            transaction ── private ── genesis
 //!
 //!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
 //!                     └── proposers                 who proposes in which round
@@ -29,6 +29,8 @@ pub mod proposers;
 pub mod genesis;
 
 pub mod transaction;
+
+pub mod private;
 
 pub mod error;
 
@@ -57,6 +59,9 @@ pub use error::{AdmissionError, BlockError, Retry};
 pub use execute::{Built, Outcome, build_block, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
 pub use overlay::{Changes, Overlay, StateView};
+pub use private::{
+    APPROVERS_MAX, PRIVATE_CONTENT_BYTES, PrivateContentError, check_private_content, pad,
+};
 pub use state::StateFault;
 pub use state_key::{LeafKind, TreeKey};
 pub use tip::{ReplayWindow, Tip, genesis_header};

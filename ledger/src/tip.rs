@@ -112,6 +112,9 @@ impl ReplayWindow {
         self.buckets = self.buckets.split_off(&second);
         if let Some(bucket) = self.buckets.get_mut(&second) {
             Arc::make_mut(bucket).retain(|_, valid_until_ms| *valid_until_ms >= time_ms);
+            if bucket.is_empty() {
+                self.buckets.remove(&second);
+            }
         }
     }
 

@@ -6,7 +6,8 @@
 use crate::AdmissionError;
 use crate::merkle_log::TransactionHasher;
 use sillok_did_method::{
-    CheckedOperation, author_statement, author_statement_hash, author_string, transaction_id,
+    CheckedOperation, author_statement, author_statement_hash, author_string, check_named_document,
+    transaction_id,
 };
 use sillok_proto::{Hash, Tag, v1};
 
@@ -16,8 +17,6 @@ pub const TRANSACTION_BYTES_MAX: usize = 512 * 1024;
 pub const OPERATIONS_MAX: usize = 256;
 /// Most signatures beside one operation: a document's keys, an authority and a countersigner.
 pub const SIGNATURES_MAX: usize = 20;
-/// Length of a private content's canonical encoding: one size class whatever it says (PROTOCOL §2.4).
-pub const PRIVATE_CONTENT_BYTES: usize = 512;
 
 /// The names of a transaction in the transactions root (PROTOCOL §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,13 +130,7 @@ impl CheckedTransaction {
                 operations: count,
             });
         }
-        // No operation of this protocol version has private contents or private signatures.
-        if !transaction.private_contents.is_empty() {
-            return Err(AdmissionError::UnexpectedPart { part: "a private content" });
-        }
-        if transaction.private_signatures.is_some() {
-            return Err(AdmissionError::UnexpectedPart { part: "private signatures" });
-        }
+        check_private_parts(transaction)?;
         let mut documents = transaction.documents.iter();
         let mut operations = Vec::with_capacity(count);
         for (index, (operation, terms)) in
@@ -163,6 +156,26 @@ impl CheckedTransaction {
         })
     }
 
+    /// Are the parts beside the body those that it names? Until this is known, what is wrong with the transaction may
+    /// be the work of whoever passed it on: no hash but those in the body covers them.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmissionError`]: a part is missing, another, or too many.
+    pub(crate) fn check_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
+        check_private_parts(transaction)?;
+        let operations = transaction.body.as_ref().map_or(&[][..], |body| &body.operations);
+        let mut documents = transaction.documents.iter();
+        for (index, operation) in operations.iter().enumerate() {
+            check_named_document(operation, &mut documents)
+                .map_err(|source| AdmissionError::Operation { operation: index, source })?;
+        }
+        match documents.next() {
+            Some(_) => Err(AdmissionError::UnexpectedPart { part: "a document" }),
+            None => Ok(()),
+        }
+    }
+
     /// How many signatures its execution checks at the most.
     #[must_use]
     pub fn signature_count(&self) -> usize {
@@ -185,18 +198,35 @@ impl CheckedTransaction {
     }
 }
 
+/// No operation of this protocol version has private contents or private signatures.
+fn check_private_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
+    if !transaction.private_contents.is_empty() {
+        return Err(AdmissionError::UnexpectedPart { part: "a private content" });
+    }
+    // Also the empty message, whose hash is that of none at all.
+    if transaction.private_signatures.is_some() {
+        return Err(AdmissionError::UnexpectedPart { part: "private signatures" });
+    }
+    Ok(())
+}
+
 fn authorship(
     genesis: &Hash,
     index: usize,
     terms: &v1::OperationSignatures,
     statement: &v1::AuthorStatement,
 ) -> Result<Authorship, AdmissionError> {
-    if terms.signatures.len() > SIGNATURES_MAX {
-        return Err(AdmissionError::SignatureOrder { operation: index });
+    let count = terms.signatures.len();
+    if count > SIGNATURES_MAX {
+        return Err(AdmissionError::TooManySignatures {
+            operation: index,
+            count,
+            max: SIGNATURES_MAX,
+        });
     }
     // Nothing signs the terms when nobody signs under them, so they must say nothing.
     if terms.signatures.is_empty() && *terms != v1::OperationSignatures::default() {
-        return Err(AdmissionError::UnexpectedPart { part: "terms without a signature" });
+        return Err(AdmissionError::TermsWithoutSignature { operation: index });
     }
     let signatures = terms.signatures.iter().map(Signature::read).collect::<Result<Vec<_>, _>>()?;
     if signatures.windows(2).any(|pair| pair[0].key_id >= pair[1].key_id) {

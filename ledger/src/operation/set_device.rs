@@ -1,14 +1,16 @@
 //! Setting or taking away the one device key of a holder (PROTOCOL §3.2).
 //!
 //! Three ways, and no other: the current key, to anything; the registering authority alone, to none; the authority and
-//! the countersigner of another organization, to a key, if the recovery rule allows.
+//! the countersigner of another organization, to a key, if the recovery rule allows. The operation itself says which:
+//! the authority alone names no version, everybody else does. Were it told from the signatures, whoever passes a
+//! transaction on could strip the holder's and make the holder's act the authority's.
 
 use super::update::sign_together;
 use super::{Context, Signers, already, bind_new_keys, live_head, require_previous};
-use crate::admit::holds_grant;
-use crate::overlay::document_of;
-use crate::{AdmissionError, Overlay, StateView};
-use sillok_did_method::{SetDevice, device_key, document_hash};
+use crate::admit::{self, holds_grant};
+use crate::overlay::{document_of, read};
+use crate::{AdmissionError, Overlay, StateView, TreeKey};
+use sillok_did_method::{SetDevice, device_key, document_hash, key_id};
 use sillok_proto::{Hash, v1};
 
 pub(super) fn run<V: StateView + ?Sized>(
@@ -23,35 +25,51 @@ pub(super) fn run<V: StateView + ?Sized>(
     }
     let old = document_of(state, &head)?;
     let new = op.document.clone().unwrap_or_default();
+    let hash = document_hash(&new);
     // By target, not by caller: two channels that report one loss make one change (B17).
-    if device_key(&new).map(|bound| &bound.key) == device_key(&old).map(|bound| &bound.key) {
+    if head.document_hash == hash.0 {
         return Err(already(&op.did, &head));
     }
     if let Some(previous) = &op.previous {
         require_previous(&op.did, &head, previous)?;
     }
+    require_other_device(&old, &new, state)?;
     bind_new_keys(context, &old, &new, signers, state)?;
 
     let actor = match (&op.previous, &op.document) {
-        (Some(_), _) if signers.controller(&op.did, &old)? => v1::Actor::Controller,
-        (_, None) => {
+        (None, None) => {
             context.require_named_submitter()?;
             authority_takes_away(context, op, &head, signers, state)?;
             v1::Actor::Authority
         }
+        (Some(_), _) if signers.controller(&op.did, &old)? => v1::Actor::Controller,
+        (Some(_), None) => return Err(context.not_authorized(&op.did)),
         (_, Some(_)) => {
             context.require_named_submitter()?;
             sign_together(context, &op.did, &head, signers, state)?;
             v1::Actor::AuthorityAndCountersigner
         }
     };
-    let hash = document_hash(&new);
     if op.document.is_some() {
         state.put_document(hash, new);
     }
     let mut next = context.next_head(&head, actor);
     next.document_hash = hash.to_vec();
     Ok(next)
+}
+
+/// A device key that stays is not set anew: under another end or beside another key-agreement key it would return
+/// without proving possession.
+fn require_other_device<V: StateView + ?Sized>(
+    old: &v1::DidDocument,
+    new: &v1::DidDocument,
+    state: &Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    let key = |document| device_key(document).and_then(|bound| bound.key.clone());
+    let Some(same) = key(new).filter(|new| key(old).as_ref() == Some(new)) else { return Ok(()) };
+    let key_id = key_id(&same);
+    let used: Option<v1::UsedKey> = read(state, &TreeKey::used_key(&key_id))?;
+    Err(AdmissionError::KeyReuse { key_id, height: used.unwrap_or_default().height })
 }
 
 /// Losing a right needs no approval and no version: the authority's submission or signature is enough, while it may
@@ -66,7 +84,12 @@ fn authority_takes_away<V: StateView + ?Sized>(
     let Some(authority) = Hash::from_slice(&head.authority) else {
         return Err(context.not_authorized(&op.did));
     };
-    let consents = *context.submitter == authority || signers.organization(state, &authority)?;
+    let consents = if *context.submitter == authority {
+        // It was active when the transaction began; an operation before this one may have ended it.
+        admit::organization(state, &authority)?.is_some()
+    } else {
+        signers.organization(state, &authority)?
+    };
     if !consents {
         return Err(context.not_authorized(&op.did));
     }
