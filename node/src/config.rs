@@ -630,65 +630,64 @@ impl Sources {
                 Ok(PathBuf::from(text))
             }
         });
-        let config = Config {
-            node: NodeSection {
-                name: self.one("node.name", name),
-                data_directory: base
-                    .map_or(data_directory.clone(), |base| base.join(&data_directory)),
-            },
-            network: NetworkSection {
-                listen: self.list("network.listen", 1),
-                peers: self.list("network.peers", 0),
-            },
-            api: ApiSection {
-                grpc_listen: self.one("api.grpc_listen", |text| {
-                    text.parse().map_err(|_| {
+        let config =
+            Config {
+                node: NodeSection {
+                    name: self.one("node.name", name),
+                    data_directory: base
+                        .map_or(data_directory.clone(), |base| base.join(&data_directory)),
+                },
+                network: NetworkSection {
+                    listen: self.list("network.listen", 1),
+                    peers: self.list("network.peers", 0),
+                },
+                api: ApiSection {
+                    grpc_listen: self.one("api.grpc_listen", |text| {
+                        text.parse().map_err(|_| {
                         format!(
                             "`{text}` is not an IP address and port; write it like 127.0.0.1:26610"
                         )
                     })
-                }),
-            },
-            consensus: ConsensusSection {
-                timeout_propose: self.one("consensus.timeout_propose", wait),
-                timeout_propose_delta: self.one("consensus.timeout_propose_delta", wait),
-                timeout_prevote: self.one("consensus.timeout_prevote", wait),
-                timeout_prevote_delta: self.one("consensus.timeout_prevote_delta", wait),
-                timeout_precommit: self.one("consensus.timeout_precommit", wait),
-                timeout_precommit_delta: self.one("consensus.timeout_precommit_delta", wait),
-                timeout_rebroadcast: self.one("consensus.timeout_rebroadcast", wait),
-            },
-            storage: StorageSection {
-                history: if history {
-                    History::Archive
-                } else {
-                    History::Pruned { retention_heights }
+                    }),
                 },
-            },
-            mempool: MempoolSection {
-                bytes_max: self.one("mempool.bytes_max", at_least_one),
-                transactions_max: self.one("mempool.transactions_max", at_least_one),
-                per_submitter_max: self.one("mempool.per_submitter_max", at_least_one),
-            },
-            telemetry: TelemetrySection {
-                log_level: self.one("telemetry.log_level", |text| match text {
-                    "error" => Ok(LogLevel::Error),
-                    "warn" => Ok(LogLevel::Warn),
-                    "info" => Ok(LogLevel::Info),
-                    "debug" => Ok(LogLevel::Debug),
-                    "trace" => Ok(LogLevel::Trace),
-                    _ => {
-                        Err("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\""
-                            .to_owned())
-                    }
-                }),
-                log_format: self.one("telemetry.log_format", |text| match text {
-                    "text" => Ok(LogFormat::Text),
-                    "json" => Ok(LogFormat::Json),
-                    _ => Err("must be \"text\" or \"json\"".to_owned()),
-                }),
-            },
-        };
+                consensus: ConsensusSection {
+                    timeout_propose: self.one("consensus.timeout_propose", wait),
+                    timeout_propose_delta: self.one("consensus.timeout_propose_delta", wait),
+                    timeout_prevote: self.one("consensus.timeout_prevote", wait),
+                    timeout_prevote_delta: self.one("consensus.timeout_prevote_delta", wait),
+                    timeout_precommit: self.one("consensus.timeout_precommit", wait),
+                    timeout_precommit_delta: self.one("consensus.timeout_precommit_delta", wait),
+                    timeout_rebroadcast: self.one("consensus.timeout_rebroadcast", wait),
+                },
+                storage: StorageSection {
+                    history: if history {
+                        History::Archive
+                    } else {
+                        History::Pruned { retention_heights }
+                    },
+                },
+                mempool: MempoolSection {
+                    bytes_max: self.one("mempool.bytes_max", at_least_one),
+                    transactions_max: self.one("mempool.transactions_max", at_least_one),
+                    per_submitter_max: self.one("mempool.per_submitter_max", at_least_one),
+                },
+                telemetry: TelemetrySection {
+                    log_level: self.one("telemetry.log_level", |text| match text {
+                        "error" => Ok(LogLevel::Error),
+                        "warn" => Ok(LogLevel::Warn),
+                        "info" => Ok(LogLevel::Info),
+                        "debug" => Ok(LogLevel::Debug),
+                        "trace" => Ok(LogLevel::Trace),
+                        _ => Err("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\""
+                            .to_owned()),
+                    }),
+                    log_format: self.one("telemetry.log_format", |text| match text {
+                        "text" => Ok(LogFormat::Text),
+                        "json" => Ok(LogFormat::Json),
+                        _ => Err("must be \"text\" or \"json\"".to_owned()),
+                    }),
+                },
+            };
         if self.mistakes.is_empty() {
             Ok(config)
         } else {

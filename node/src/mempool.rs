@@ -217,3 +217,88 @@ impl Mempool {
         self.queues.get(submitter)?.get(arrival)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sillok_ledger::TransactionLeaf;
+    use sillok_ledger::transaction::Signature;
+
+    const LIMITS: Limits = Limits { transactions_max: 6, bytes_max: 1_000, per_submitter_max: 4 };
+
+    fn pending(submitter: u8, nth: u8, valid_until_ms: u64) -> Pending {
+        let hash = Hash([0; 32]);
+        let mut id = [submitter; 32];
+        id[0] = nth;
+        Pending {
+            transaction: Arc::new(v1::Transaction::default()),
+            checked: Arc::new(CheckedTransaction {
+                leaf: TransactionLeaf { id: Hash(id), signatures: hash, private_signatures: hash },
+                submitter: Hash([submitter; 32]),
+                valid_until_ms,
+                operations: Vec::new(),
+                submitter_signature: Signature { key_id: hash, bytes: vec![0; 64] },
+                size_bytes: 100,
+            }),
+        }
+    }
+
+    fn ids(chosen: &[Pending]) -> Vec<(u8, u8)> {
+        chosen.iter().map(|one| (one.id().0[1], one.id().0[0])).collect()
+    }
+
+    #[test]
+    fn a18_one_submitter_at_its_share_does_not_shut_out_another() {
+        let mut pool = Mempool::new(LIMITS);
+        for nth in 0..4 {
+            assert_eq!(pool.insert(pending(1, nth, 9)), Ok(true));
+        }
+        assert!(matches!(pool.insert(pending(1, 4, 9)), Err(PoolError::SubmitterShare { .. })));
+        assert_eq!(pool.insert(pending(2, 0, 9)), Ok(true));
+        assert_eq!(pool.insert(pending(2, 0, 9)), Ok(false), "the same again is no error");
+        // Each submitter in turn, so the flood of the first waits for the second.
+        assert_eq!(ids(&pool.candidates(10_000, &BTreeSet::new()))[..2], [(1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn the_pool_is_bounded_and_empties_again() {
+        let mut pool = Mempool::new(LIMITS);
+        for nth in 0..6 {
+            assert_eq!(pool.insert(pending(nth, nth, 9)), Ok(true));
+        }
+        assert_eq!(pool.insert(pending(7, 7, 9)), Err(PoolError::Full));
+        assert_eq!((pool.len(), pool.bytes()), (6, 600));
+        for one in pool.all() {
+            assert!(pool.remove(&one.id()).is_some());
+        }
+        assert!(pool.is_empty() && pool.bytes() == 0 && pool.by_did.is_empty());
+    }
+
+    #[test]
+    fn candidates_leave_out_what_failed_and_stop_at_the_room_there_is() {
+        let mut pool = Mempool::new(LIMITS);
+        for nth in 0..4 {
+            pool.insert(pending(1, nth, 9)).unwrap();
+        }
+        let left_out = BTreeSet::from([pending(1, 0, 9).id()]);
+        assert_eq!(ids(&pool.candidates(10_000, &left_out)), [(1, 1), (1, 2), (1, 3)]);
+        assert_eq!(pool.candidates(150, &BTreeSet::new()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_too_late_for_the_next_block_is_found() {
+        let mut pool = Mempool::new(LIMITS);
+        pool.insert(pending(1, 0, 5)).unwrap();
+        pool.insert(pending(1, 1, 6)).unwrap();
+        // The next block is later than the tip at 5.
+        assert_eq!(ids(&pool.expired(5)), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_change_of_a_did_finds_what_depends_on_it() {
+        let mut pool = Mempool::new(LIMITS);
+        pool.insert(pending(1, 0, 9)).unwrap();
+        pool.insert(pending(2, 0, 9)).unwrap();
+        assert_eq!(ids(&pool.touching([&Hash([2; 32])])), [(2, 0)]);
+    }
+}

@@ -64,3 +64,37 @@ impl SignatureVerifier for RememberingVerifier {
         verdict
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signer, SigningKey};
+
+    #[test]
+    fn a_verdict_is_of_key_bytes_and_signature_together() {
+        let verifier = RememberingVerifier::default();
+        let signer = SigningKey::from_bytes(&[1; 32]);
+        let key = |signer: &SigningKey| v1::PublicKey {
+            algorithm: v1::Algorithm::Ed25519.into(),
+            point: signer.verifying_key().to_bytes().to_vec(),
+        };
+        let signature = signer.sign(b"one").to_bytes();
+        for _ in 0..2 {
+            assert!(verifier.verify(&key(&signer), b"one", &signature));
+            assert!(!verifier.verify(&key(&signer), b"two", &signature));
+            assert!(!verifier.verify(&key(&SigningKey::from_bytes(&[2; 32])), b"one", &signature));
+            assert!(!verifier.verify(&key(&signer), b"one", &[0; 64]));
+        }
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let mut generations = Generations::default();
+        for nth in 0..u64::try_from(GENERATION_MAX * 3).unwrap() {
+            let mut name = [0; 32];
+            name[..8].copy_from_slice(&nth.to_be_bytes());
+            generations.put(Hash(name), true);
+        }
+        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_MAX);
+    }
+}

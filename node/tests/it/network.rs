@@ -31,12 +31,16 @@ fn nodes(seeds: impl IntoIterator<Item = u8>) -> BTreeSet<NodeKey> {
 }
 
 /// A node to be started; each test changes what it is about.
-fn config(seed: u8, allowed: impl IntoIterator<Item = u8>, peers: &[&Network]) -> NetworkConfig {
+fn config<'a>(
+    seed: u8,
+    allowed: impl IntoIterator<Item = u8>,
+    peers: impl IntoIterator<Item = &'a Network>,
+) -> NetworkConfig {
     NetworkConfig {
         key: key(seed),
         genesis_hash: Hash([9; 32]),
         listen: vec![ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
-        peers: peers.iter().map(|peer| address(peer)).collect(),
+        peers: peers.into_iter().map(address).collect(),
         allowed: nodes(allowed),
         consensus_bytes_max: CONSENSUS_BYTES_MAX,
         transaction_bytes_max: TRANSACTION_BYTES_MAX,
@@ -55,8 +59,8 @@ fn address(network: &Network) -> PeerAddress {
 async fn connected(count: u8) -> Vec<Network> {
     let mut networks: Vec<Network> = Vec::new();
     for seed in 1..=count {
-        let peers: Vec<&Network> = networks.iter().collect();
-        networks.push(start(config(seed, 1..=count, &peers)).await);
+        let network = start(config(seed, 1..=count, &networks)).await;
+        networks.push(network);
     }
     for network in &networks {
         eventually("all peers are connected", || {
@@ -148,9 +152,9 @@ async fn a_repeated_vote_arrives_again_and_a_repeated_transaction_only_when_aske
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_is_refused_whoever_dials() {
-    let member = start(config(1, [1, 2], &[])).await;
+    let member = start(config(1, [1, 2], [])).await;
     // The stranger knows the address and would accept the member.
-    let mut stranger = start(config(3, [1, 3], &[&member])).await;
+    let mut stranger = start(config(3, [1, 3], [&member])).await;
     eventually("the stranger is refused twice", || {
         member.handle.counters().refused_connections >= 2
     })
@@ -161,7 +165,7 @@ async fn a_stranger_is_refused_whoever_dials() {
     assert!(stranger.events.try_next().is_none());
 
     // A member dials no stranger either, though one stands in its configuration.
-    let dialer = start(config(2, [1, 2], &[&stranger, &member])).await;
+    let dialer = start(config(2, [1, 2], [&stranger, &member])).await;
     eventually("the member is connected", || dialer.handle.peers().len() == 1).await;
     assert_eq!(dialer.handle.peers()[0].node, member.handle.node());
 }
@@ -185,8 +189,8 @@ async fn a_removed_member_is_disconnected_and_an_admitted_one_connected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_another_network_is_no_peer() {
-    let ours = start(config(1, [1, 2], &[])).await;
-    let mut other = config(2, [1, 2], &[&ours]);
+    let ours = start(config(1, [1, 2], [])).await;
+    let mut other = config(2, [1, 2], [&ours]);
     other.genesis_hash = Hash([8; 32]);
     let other = start(other).await;
     eventually("it is told apart", || {
@@ -202,7 +206,7 @@ async fn restarted(first: &mut Network, second: Network, knows_first: bool) -> (
     second.handle.stop().await;
     second.task.await.unwrap();
     next(first, |event| matches!(event, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
-    let mut config = config(2, [1, 2], if knows_first { &[&*first] } else { &[] });
+    let mut config = config(2, [1, 2], knows_first.then_some(&*first));
     config.listen = listen;
     // Long enough away for the other's back-off to have reached its cap.
     sleep(Duration::from_secs(3)).await;
@@ -216,13 +220,13 @@ async fn restarted(first: &mut Network, second: Network, knows_first: bool) -> (
 #[allow(clippy::print_stdout, reason = "a measurement is made to be read")]
 async fn a_restarted_peer_is_connected_again_within_about_a_second() {
     for (first_knows, second_knows) in [(true, false), (false, true)] {
-        let second = start(config(2, [1, 2], &[])).await;
-        let mut first = start(config(1, [1, 2], if first_knows { &[&second] } else { &[] })).await;
+        let second = start(config(2, [1, 2], [])).await;
+        let mut first = start(config(1, [1, 2], first_knows.then_some(&second))).await;
         let second = if second_knows {
             let listen = second.handle.listening().to_vec();
             second.handle.stop().await;
             second.task.await.unwrap();
-            let mut config = config(2, [1, 2], &[&first]);
+            let mut config = config(2, [1, 2], [&first]);
             config.listen = listen;
             start(config).await
         } else {
@@ -279,11 +283,11 @@ async fn blocks_are_asked_for_and_given_refused_or_not_to_be_had() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_too_long_is_neither_sent_nor_taken() {
-    let mut small = config(1, [1, 2], &[]);
+    let mut small = config(1, [1, 2], []);
     small.consensus_bytes_max = 1000;
     small.transaction_bytes_max = 1000;
     let mut small = start(small).await;
-    let large = start(config(2, [1, 2], &[&small])).await;
+    let large = start(config(2, [1, 2], [&small])).await;
     eventually("they are connected", || large.handle.peers().len() == 1).await;
     eventually("they are connected", || small.handle.peers().len() == 1).await;
 
@@ -343,9 +347,9 @@ async fn a_flood_of_transactions_that_nobody_takes_displaces_no_vote() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_connection_is_made_good_through_a_third_node() {
     // 1 and 2 do not know each other; 3 knows both.
-    let mut first = start(config(1, [1, 3], &[])).await;
-    let mut second = start(config(2, [2, 3], &[])).await;
-    let middle = start(config(3, [1, 2, 3], &[&first, &second])).await;
+    let mut first = start(config(1, [1, 3], [])).await;
+    let mut second = start(config(2, [2, 3], [])).await;
+    let middle = start(config(3, [1, 2, 3], [&first, &second])).await;
     eventually("the middle has both", || middle.handle.peers().len() == 2).await;
     eventually("first has the middle", || first.handle.peers().len() == 1).await;
     eventually("second has the middle", || second.handle.peers().len() == 1).await;
@@ -366,8 +370,8 @@ async fn a_missing_connection_is_made_good_through_a_third_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_refused_at_start() {
-    let first = start(config(1, [1], &[])).await;
-    let mut second = config(2, [2], &[]);
+    let first = start(config(1, [1], [])).await;
+    let mut second = config(2, [2], []);
     second.listen = first.handle.listening().to_vec();
     let refusal = Network::start(second).await.unwrap_err().to_string();
     assert!(refusal.contains("network.listen"), "{refusal}");
@@ -375,7 +379,7 @@ async fn an_address_in_use_is_refused_at_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_network_says_so_to_both_sides() {
-    let mut network = start(config(1, [1], &[])).await;
+    let mut network = start(config(1, [1], [])).await;
     network.handle.stop().await;
     assert!(network.events.next().await.is_none());
     assert!(network.transactions.next().await.is_none());
