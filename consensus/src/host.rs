@@ -269,7 +269,10 @@ impl Host {
         let unfinished = self.effects.guard.height() == height && !self.record.is_empty();
         // One liar alone must not be able to make blocks: of f+1 validators one is correct and has a reason.
         let begun_elsewhere = self.start.validators.holds_a_correct_one(self.early.senders(height));
+        // Before the first block nothing can be proved, so it waits for nobody.
+        let first = height == 1;
         let due = self.transactions_pending
+            || first
             || unfinished
             || begun_elsewhere
             || self.effects.config.heartbeat_ms == 0;
