@@ -7,7 +7,15 @@ pub mod canonical;
 pub mod hash;
 
 /// The generated messages of package `sillok.v1`, and with features `client` and `server` its gRPC stubs.
-#[allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all, reason = "generated code")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    rustdoc::all,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    reason = "generated code"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/sillok.v1.rs"));
 }

@@ -59,7 +59,7 @@ async fn blocking<T: Send + 'static>(
 fn parse(network: &str, text: &str) -> Result<Did, Refused> {
     let did = Did::parse(text).map_err(|error| {
         let name = match &error {
-            DidError::OtherMethod { .. } => "METHOD_NOT_SUPPORTED",
+            DidError::OtherMethod => "METHOD_NOT_SUPPORTED",
             _ => "INVALID_DID",
         };
         Refused::malformed(name, error.to_string())
