@@ -11,7 +11,9 @@ use rocksdb::{
     ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch,
     WriteOptions,
 };
-use sillok_ledger::merkle_log::{Frontier, HistoryHasher, LogNode, TransactionHasher};
+use sillok_ledger::merkle_log::{
+    self, Frontier, HistoryHasher, LogError, LogNode, TransactionHasher,
+};
 use sillok_ledger::proposers::{RECENT_MAX, Recent};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
@@ -114,6 +116,12 @@ pub enum StorageError {
 impl From<rocksdb::Error> for StorageError {
     fn from(error: rocksdb::Error) -> Self {
         Self::Io { reason: error.to_string() }
+    }
+}
+
+impl From<LogError> for StorageError {
+    fn from(error: LogError) -> Self {
+        Self::Damaged { reason: error.to_string() }
     }
 }
 
@@ -570,6 +578,36 @@ impl Storage {
         Ok(self
             .get(HISTORY, &history_key(level, index))?
             .and_then(|bytes| Hash::from_slice(&bytes)))
+    }
+
+    /// The proof that the header of `height` is an ancestor of the one of `at_height`. `None` if either is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn history_proof(
+        &self,
+        height: u64,
+        at_height: u64,
+    ) -> Result<Option<v1::HistoryProof>, StorageError> {
+        if height >= at_height {
+            return Ok(None);
+        }
+        let (Some(header), Some(signed_header)) =
+            (self.header(height)?, self.signed_header(at_height)?)
+        else {
+            return Ok(None);
+        };
+        // The log of a header holds all headers before it, so heights are indexes and its own height is the size.
+        let path = merkle_log::path::<HistoryHasher, StorageError>(height, at_height, |level, index| {
+            self.history_node(level, index)?
+                .ok_or_else(|| damaged("a node of the header log is missing"))
+        })?;
+        Ok(Some(v1::HistoryProof {
+            signed_header: Some(signed_header),
+            header: Some(header),
+            path: Some(path),
+        }))
     }
 
     /// Evidence of misbehavior recorded with the blocks from `height` on, at most `count` pieces.

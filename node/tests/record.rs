@@ -1,7 +1,10 @@
 //! The record on a real disk: what is committed survives, old heights stay provable, nothing else is touched.
 
 use sillok_did_method::{CAPABILITY_INVOCATION, SUBMIT};
-use sillok_ledger::{Chain, Tip, TreeKey, default_parameters, organization_digest, proof, tree};
+use sillok_ledger::merkle_log::{self, HistoryHasher};
+use sillok_ledger::{
+    Chain, Tip, TreeKey, default_parameters, header_hash, organization_digest, proof, tree,
+};
 use sillok_node::ledger::Ledger;
 use sillok_node::mempool::Limits;
 use sillok_node::storage::{Refusal, Retention, Storage, StorageError};
@@ -124,6 +127,25 @@ fn an_archive_proves_every_height_and_a_pruned_node_its_last_ones() {
             assert!(proved || !kept, "height {height} of {retention:?}");
             assert!(!proved || kept || height >= 34, "height {height} was not pruned");
         }
+    }
+}
+
+#[test]
+fn every_older_header_is_proved_by_the_history_of_a_later_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path(), Retention::Archive);
+    for _ in 0..20 {
+        commit(&ledger);
+    }
+    for at in 1..=20 {
+        let root = ledger.storage.header(at).unwrap().unwrap().history_root;
+        for height in 0..at {
+            let proved = ledger.storage.history_proof(height, at).unwrap().unwrap();
+            let leaf = HistoryHasher::leaf(&header_hash(&proved.header.unwrap()).0);
+            let found = merkle_log::head_of_path::<HistoryHasher>(&leaf, &proved.path.unwrap());
+            assert_eq!(found.unwrap().to_vec(), root, "header {height} at {at}");
+        }
+        assert_eq!(ledger.storage.history_proof(at, at).unwrap(), None);
     }
 }
 

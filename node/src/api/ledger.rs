@@ -177,6 +177,21 @@ impl LedgerService for Api {
             .map_err(failed("get_trust_bundle"))
     }
 
+    async fn get_history_proof(
+        &self,
+        request: Request<v1::GetHistoryProofRequest>,
+    ) -> Result<Response<v1::HistoryProof>, Status> {
+        let request = request.into_inner();
+        let tip = self.ledger.tip().height();
+        let at = if request.at_height == 0 { tip } else { request.at_height };
+        self.ledger
+            .storage
+            .history_proof(request.height, at)
+            .map_err(failed("get_history_proof"))?
+            .map(Response::new)
+            .ok_or_else(|| no_such_height(request.height.max(at), tip).into())
+    }
+
     async fn subscribe(
         &self,
         request: Request<v1::SubscribeRequest>,
