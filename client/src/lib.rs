@@ -1,10 +1,46 @@
 //! A client of a Sillok network: builds, submits, resolves and *verifies*. The command line `sillok` is this crate's.
 //!
-//! Reading order: as the modules are declared. Deliberately absent: trust in a node's answer, and everything that
-//! only a node needs (libp2p, RocksDB, the state tree).
+//! ```text
+//!   keys ── identity ── transaction            what is signed, by whom
+//!   verify ── trust                            what is believed, and why (pure; files)
+//!   problem ── connection ── read ── write     nodes, which are believed nothing
+//! ```
+//!
+//! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
+//! validators' signatures from one trusted header on. Deliberately absent: everything that only a node needs (libp2p,
+//! RocksDB, the state tree).
+//!
+//! ```no_run
+//! use sillok_client::{read::Client, trust::read_genesis, verify::Asked};
+//! use sillok_did_method::Did;
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let chain = read_genesis("genesis.json".as_ref())?;
+//! let client = Client::in_memory(&["http://127.0.0.1:7101"], chain)?;
+//! let did = Did::parse("did:sillok:dev:zGz…")?;
+//! let resolved = client.resolve(&did, Asked::Current).await?;
+//! // Not yet "valid": `fresh` refuses an answer that is too old.
+//! println!("{:#}", resolved.answer.fresh()?.to_json());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod keys;
 
 pub mod identity;
 
 pub mod transaction;
+
+pub mod verify;
+
+pub mod trust;
+
+pub mod problem;
+
+pub mod connection;
+
+pub mod read;
+
+pub mod write;
+
+#[cfg(feature = "testing")]
+pub mod testing;

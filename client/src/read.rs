@@ -1,0 +1,550 @@
+//! Reading: ask a node, verify what it says, move the trusted header on.
+//!
+//! Every request carries the trusted height as `min_height`, so a client never goes back in time and reads its own
+//! writes. The checks are [`crate::verify`]'s; nothing here decides whether an answer is true.
+
+use crate::connection::{CallError, Connection, Node};
+use crate::problem::Problem;
+use crate::trust::{Trust, TrustError};
+use crate::verify::{
+    Answer, Asked, History, MAX_AGE_MS, Policy, Resolution, Stale, Verifier, VerifyError,
+};
+use sillok_did_method::{Did, format_datetime};
+use sillok_ledger::Chain;
+use sillok_ledger::light::{self, Fork, LightError, TrustedHeader};
+use sillok_ledger::proof::{VerifiedHeader, VerifiedReceipt};
+use sillok_proto::{Hash, v1};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Why there is no verified answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No node answered, or it refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The node's answer does not hold.
+    #[error("{node}: {source}")]
+    Verify {
+        /// Address of the node.
+        node: String,
+        /// What does not hold.
+        source: Box<VerifyError>,
+    },
+    /// The DID belongs to another network.
+    #[error(transparent)]
+    OtherNetwork(Box<VerifyError>),
+    /// Two certified headers of one height.
+    #[error(
+        "height {height} has two certified headers: the network has split or its keys are stolen; trust no answer, and show the operators {}",
+        evidence.as_ref().map_or_else(|| "both headers".to_owned(), |path| path.display().to_string())
+    )]
+    Fork {
+        /// The height.
+        height: u64,
+        /// Where both are kept.
+        evidence: Option<PathBuf>,
+    },
+    /// The node says no and proves nothing.
+    #[error("{node} says {problem}, without a proof; ask another node")]
+    Unproved {
+        /// Address of the node.
+        node: String,
+        /// What it says.
+        problem: Problem,
+    },
+    /// The answer is true of a time too long ago.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    /// What is trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl ReadError {
+    pub(crate) fn verify(node: &Node, source: VerifyError) -> Self {
+        match source {
+            VerifyError::OtherNetwork { .. } => Self::OtherNetwork(Box::new(source)),
+            source => Self::Verify { node: node.address().to_owned(), source: Box::new(source) },
+        }
+    }
+}
+
+/// The clock of a client: milliseconds since 1970.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }))
+    }
+
+    /// Any clock.
+    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+/// How a client reads.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    /// Age past which an answer is stale, in milliseconds.
+    pub max_age_ms: u64,
+    /// Lowest height that is an answer; the node waits for it a little.
+    pub min_height: u64,
+    /// Whose time it is.
+    pub clock: Clock,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { max_age_ms: MAX_AGE_MS, min_height: 0, clock: Clock::system() }
+    }
+}
+
+/// A client of one network.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+    trust: Mutex<Trust>,
+    options: ReadOptions,
+}
+
+/// A verified answer to resolving, with the message it came in, to be kept.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The answer.
+    pub answer: Answer<Resolution>,
+    /// What the node sent. `None` if the answer was found in the history.
+    pub response: Option<v1::ResolveResponse>,
+    /// Address of the node.
+    pub node: String,
+}
+
+impl Client {
+    /// A client that starts from `trust`.
+    #[must_use]
+    pub fn new(connection: Connection, trust: Trust, options: ReadOptions) -> Self {
+        Self { connection, trust: Mutex::new(trust), options }
+    }
+
+    /// A client of the nodes at `addresses` that knows nothing but the genesis and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Call`] for an address; [`ReadError::Trust`] never in practice.
+    pub fn in_memory<S: AsRef<str>>(addresses: &[S], chain: Chain) -> Result<Self, ReadError> {
+        let connection = Connection::new(addresses)?;
+        Ok(Self::new(connection, Trust::in_memory(chain)?, ReadOptions::default()))
+    }
+
+    /// The same client with other options.
+    #[must_use]
+    pub fn with_options(mut self, options: ReadOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Its nodes.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        self.lock().chain().clone()
+    }
+
+    /// Names the network.
+    #[must_use]
+    pub fn genesis_hash(&self) -> Hash {
+        *self.lock().chain().hash()
+    }
+
+    /// The trusted header as it is now.
+    #[must_use]
+    pub fn trusted(&self) -> TrustedHeader {
+        self.lock().trusted().clone()
+    }
+
+    /// Its options.
+    #[must_use]
+    pub const fn options(&self) -> &ReadOptions {
+        &self.options
+    }
+
+    /// Never held across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            now_ms: self.options.clock.now_ms(),
+            max_age_ms: self.options.max_age_ms,
+            min_height: self.options.min_height,
+            past: false,
+        }
+    }
+
+    /// Resolves `did`. The answer is verified; whether it is fresh it says itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn resolve(&self, did: &Did, asked: Asked) -> Result<Resolved, ReadError> {
+        let (version_id, version_time) = match asked {
+            Asked::Current => (String::new(), String::new()),
+            Asked::Version(version) => (version.to_string(), String::new()),
+            Asked::Before(time_ms) => (String::new(), format_datetime(time_ms)),
+        };
+        let text = did.to_string();
+        self.check_network(did)?;
+        let found = self
+            .ask(
+                async |node: Node, min_height| {
+                    let request = v1::ResolveRequest {
+                        did: text.clone(),
+                        min_height,
+                        version_id: version_id.clone(),
+                        version_time: version_time.clone(),
+                    };
+                    node.resolver().resolve(request).await
+                },
+                |verifier, response| verifier.resolution(did, asked, response),
+            )
+            .await;
+        match found {
+            Err(ReadError::Unproved { node, problem }) => {
+                self.resolve_from_history(did, asked, node, problem).await
+            }
+            found => {
+                let (answer, response, node) = found?;
+                Ok(Resolved { answer, response: Some(response), node })
+            }
+        }
+    }
+
+    /// A node cannot prove in one answer that a version is missing; the whole history does.
+    async fn resolve_from_history(
+        &self,
+        did: &Did,
+        asked: Asked,
+        node: String,
+        problem: Problem,
+    ) -> Result<Resolved, ReadError> {
+        if asked == Asked::Current {
+            return Err(ReadError::Unproved { node, problem });
+        }
+        let history = self.history(did).await?;
+        let resolution = history
+            .even_if_stale()
+            .resolve(asked)
+            .map_err(|source| ReadError::Verify { node: node.clone(), source: Box::new(source) })?;
+        Ok(Resolved { answer: history.map(|_| resolution), response: None, node })
+    }
+
+    /// Every version of `did`, complete.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn history(&self, did: &Did) -> Result<Answer<History>, ReadError> {
+        let text = did.to_string();
+        self.check_network(did)?;
+        let (answer, _, _) = self
+            .ask(
+                async |node: Node, min_height| {
+                    let request = v1::HistoryRequest { did: text.clone(), min_height };
+                    node.resolver().history(request).await
+                },
+                |verifier, response| verifier.history(did, response),
+            )
+            .await?;
+        Ok(answer)
+    }
+
+    /// Where a transaction stands. Only [`TransactionState::Committed`] is proved; the others are one node's word.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn transaction(
+        &self,
+        id: &Hash,
+        wait: Duration,
+    ) -> Result<TransactionState, ReadError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).min(60_000);
+        let request = v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms };
+        let (state, node) = self
+            .connection
+            .call(wait, async |node| node.ledger().get_transaction(request.clone()).await)
+            .await?;
+        self.transaction_state(id, node, state).await
+    }
+
+    pub(crate) async fn transaction_state(
+        &self,
+        id: &Hash,
+        node: &Node,
+        state: v1::TransactionState,
+    ) -> Result<TransactionState, ReadError> {
+        use v1::transaction_state::State;
+        Ok(match state.state {
+            Some(State::Committed(committed)) => {
+                let committed = self.committed(id, node, &committed).await?;
+                TransactionState::Committed(Box::new(committed))
+            }
+            Some(State::Pending(_)) => TransactionState::Pending,
+            Some(State::Rejected(rejected)) => TransactionState::Rejected {
+                problem: Problem::of_message(&rejected.problem.unwrap_or_default()),
+            },
+            Some(State::Expired(expired)) => {
+                TransactionState::Expired { valid_until_ms: expired.valid_until_ms }
+            }
+            Some(State::Unknown(_)) | None => TransactionState::Unknown,
+        })
+    }
+
+    /// Follows the validator sets to the tip of `node`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn follow(&self, node: &Node) -> Result<TrustedHeader, ReadError> {
+        loop {
+            let trusted = self.trusted();
+            // From just below, so that the answer has at least the header that is trusted already.
+            let from_height = trusted.height.saturating_sub(1);
+            let request = v1::GetTrustBundleRequest { from_height };
+            let bundle = crate::connection::call_one(node, Duration::ZERO, &async |node: Node| {
+                node.ledger().get_trust_bundle(request).await
+            })
+            .await?;
+            let more = bundle.light_blocks.len() > 1;
+            let chain = self.chain();
+            let followed = light::follow(
+                chain.hash(),
+                &trusted,
+                &bundle,
+                self.options.clock.now_ms(),
+                chain.parameters().trusting_period_ms,
+            )
+            .map_err(|error| self.refuse(node, error.into()))?;
+            let height = followed.height;
+            self.lock().advance(followed)?;
+            // A long bundle may go on.
+            if !more || height <= trusted.height {
+                return Ok(self.trusted());
+            }
+        }
+    }
+
+    fn check_network(&self, did: &Did) -> Result<(), ReadError> {
+        let trust = self.lock();
+        if did.network() == trust.chain().network() {
+            return Ok(());
+        }
+        Err(ReadError::OtherNetwork(Box::new(VerifyError::OtherNetwork {
+            found: did.network().to_owned(),
+            expected: trust.chain().network().to_owned(),
+        })))
+    }
+
+    /// Asks a node and checks its answer from the trusted header that stood when the question was put: answers to
+    /// questions asked at once may come in any order. If the validator set has changed, follows the changes and asks
+    /// once more.
+    async fn ask<R, T>(
+        &self,
+        call: impl AsyncFn(Node, u64) -> Result<tonic::Response<R>, tonic::Status>,
+        check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,
+    ) -> Result<(Answer<T>, R, String), ReadError> {
+        let mut followed = false;
+        loop {
+            let trusted = self.trusted();
+            let min_height = trusted.height.max(self.options.min_height);
+            let (response, node) = self
+                .connection
+                .call(Duration::ZERO, async |node| call(node, min_height).await)
+                .await
+                .map_err(unproved)?;
+            match self.check(&trusted, |verifier| check(verifier, &response)) {
+                Ok(answer) => {
+                    self.move_on(answer.signed_header(), answer.header())?;
+                    return Ok((answer, response, node.address().to_owned()));
+                }
+                Err(error) if !followed && names_other_set(&error) => {
+                    followed = true;
+                    self.follow(node).await?;
+                }
+                Err(error) => return Err(self.refuse(node, error)),
+            }
+        }
+    }
+
+    async fn committed(
+        &self,
+        id: &Hash,
+        node: &Node,
+        claim: &v1::Committed,
+    ) -> Result<Committed, ReadError> {
+        let proof = claim.receipt.clone().unwrap_or_default();
+        let check = |verifier: &Verifier<'_>| {
+            let receipt = verifier.receipt(id, &proof)?;
+            let proved = receipt.header.height();
+            if proved != claim.height || receipt.index != claim.index {
+                return Err(VerifyError::OtherPlace { height: claim.height, proved });
+            }
+            Ok(receipt)
+        };
+        let mut checked = self.check(&self.trusted(), check);
+        if checked.as_ref().is_err_and(names_other_set) {
+            self.follow(node).await?;
+            checked = self.check(&self.trusted(), check);
+        }
+        let receipt = checked.map_err(|error| self.refuse(node, error))?;
+        if let Some(signed) = &proof.signed_header {
+            self.move_on(signed, &receipt.header)?;
+        }
+        Ok(Committed { receipt, proof })
+    }
+
+    fn check<T>(
+        &self,
+        trusted: &TrustedHeader,
+        check: impl Fn(&Verifier<'_>) -> Result<T, VerifyError>,
+    ) -> Result<T, VerifyError> {
+        let chain = self.chain();
+        check(&Verifier { chain: &chain, trusted, policy: self.policy() })
+    }
+
+    /// The trusted header moves on to one that was verified.
+    fn move_on(
+        &self,
+        signed: &v1::SignedHeader,
+        verified: &VerifiedHeader,
+    ) -> Result<(), ReadError> {
+        let mut trust = self.lock();
+        let trusted = trust.trusted();
+        // Two answers to questions asked at once, each verified, and not of one chain.
+        if trusted.height == verified.height() && trusted.header_hash != verified.hash() {
+            let fork = Fork {
+                height: trusted.height,
+                trusted_hash: trusted.header_hash,
+                other_hash: verified.hash(),
+                trusted: trusted.signed_header.clone(),
+                other: signed.clone(),
+            };
+            let evidence = trust.keep_fork(&fork)?;
+            return Err(ReadError::Fork { height: fork.height, evidence });
+        }
+        match trust.after(signed, verified) {
+            Some(newer) => Ok(trust.advance(newer)?),
+            None => Ok(()),
+        }
+    }
+
+    /// A fork is kept as evidence before anything else is done.
+    fn refuse(&self, node: &Node, error: VerifyError) -> ReadError {
+        if let VerifyError::Light(LightError::Fork(fork)) = &error {
+            return match self.lock().keep_fork(fork) {
+                Ok(evidence) => ReadError::Fork { height: fork.height, evidence },
+                Err(error) => error.into(),
+            };
+        }
+        ReadError::verify(node, error)
+    }
+}
+
+fn names_other_set(error: &VerifyError) -> bool {
+    matches!(
+        error,
+        VerifyError::Light(LightError::WrongValidatorSet { .. })
+            | VerifyError::PastValidators { .. }
+    )
+}
+
+fn unproved(error: CallError) -> ReadError {
+    match error {
+        CallError::Refused { node, problem } if problem.code == "NOT_FOUND" => {
+            ReadError::Unproved { node, problem }
+        }
+        error => error.into(),
+    }
+}
+
+/// A transaction that was ordered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// Where it stands, proved.
+    pub receipt: VerifiedReceipt,
+    /// The proof, to be kept.
+    pub proof: v1::Receipt,
+}
+
+/// Where a transaction stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TransactionState {
+    /// It was ordered; proved.
+    Committed(Box<Committed>),
+    /// The node holds it and it was not ordered yet.
+    Pending,
+    /// The node refused it; another may still order it until it expires.
+    Rejected {
+        /// Why.
+        problem: Problem,
+    },
+    /// Ledger time passed its end, the node says.
+    Expired {
+        /// Its end, in milliseconds.
+        valid_until_ms: u64,
+    },
+    /// The node knows nothing of it.
+    Unknown,
+}
+
+/// The genesis of the network `genesis_hash`, from any node: the hash vouches for it.
+///
+/// # Errors
+///
+/// [`ReadError`].
+pub async fn fetch_genesis(
+    connection: &Connection,
+    genesis_hash: &Hash,
+) -> Result<Chain, ReadError> {
+    let (answer, node) = connection
+        .call(Duration::ZERO, async |node| {
+            node.ledger().get_genesis(v1::GetGenesisRequest {}).await
+        })
+        .await?;
+    let path = PathBuf::from(node.address());
+    let chain = Chain::new(answer.genesis.unwrap_or_default())
+        .map_err(|source| TrustError::Genesis { path, source })?;
+    if chain.hash() == genesis_hash {
+        Ok(chain)
+    } else {
+        Err(TrustError::OtherGenesis { found: *chain.hash(), expected: *genesis_hash }.into())
+    }
+}

@@ -1,0 +1,637 @@
+//! A whole network in memory behind one gRPC door: for tests of clients, and for whoever must answer with lies.
+//!
+//! [`MemoryNetwork`] executes blocks with the ledger's own rules, certifies them with the keys of its validators and
+//! proves what it answers, all at once and without consensus. [`serve`] opens the door; a [`Lie`] may change each answer
+//! on its way out. Time is handed in, so that nothing here waits.
+
+use crate::identity::Identity;
+use crate::keys::{KeyAlgorithm, SecretKey};
+use crate::problem::DOMAIN;
+use sillok_did_method::{Did, head_hash};
+use sillok_ledger::merkle_log::{self, TransactionHasher};
+use sillok_ledger::tree::{self, NodeReader};
+use sillok_ledger::{
+    AdmissionError, Chain, CheckedTransaction, StateFault, StateView, Tip, TransactionLeaf,
+    TreeKey, VerifyEach, build_block, default_parameters, header_hash, organization_digest,
+    precommit_string,
+};
+use sillok_proto::{Hash, decode, v1};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Why the network in memory stopped: a mistake in a test.
+#[derive(Debug, thiserror::Error)]
+#[error("the network in memory: {0}")]
+pub struct TestingError(String);
+
+fn fault(error: impl fmt::Display) -> TestingError {
+    TestingError(error.to_string())
+}
+
+/// Nodes, values, documents and heads of every height.
+#[derive(Debug, Clone, Default)]
+struct Store {
+    height: u64,
+    nodes: BTreeMap<Vec<u8>, Vec<u8>>,
+    values: BTreeMap<TreeKey, BTreeMap<u64, Vec<u8>>>,
+    documents: BTreeMap<Hash, v1::DidDocument>,
+    heads: BTreeMap<Hash, v1::Head>,
+}
+
+impl NodeReader for Store {
+    fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateFault> {
+        Ok(self.nodes.get(key).cloned())
+    }
+
+    fn value(&self, key: &TreeKey, max_version: u64) -> Result<Option<Vec<u8>>, StateFault> {
+        let versions = self.values.get(key);
+        Ok(versions.and_then(|all| all.range(..=max_version).next_back()).map(|(_, v)| v.clone()))
+    }
+}
+
+impl StateView for Store {
+    fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
+        self.value(key, self.height)
+    }
+
+    fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
+        Ok(self.documents.get(hash).cloned())
+    }
+}
+
+impl Store {
+    fn apply(&mut self, update: tree::TreeUpdate) {
+        self.height = update.version;
+        self.nodes.extend(update.nodes);
+        for (key, value) in update.values {
+            if let Some(value) = value {
+                self.values.entry(key).or_default().insert(update.version, value);
+            }
+        }
+    }
+}
+
+/// A network that orders what it is told, at the time it is told.
+#[derive(Debug, Clone)]
+pub struct MemoryNetwork {
+    chain: Chain,
+    tip: Tip,
+    store: Store,
+    validators: Vec<SecretKey>,
+    signed_headers: BTreeMap<u64, v1::SignedHeader>,
+    receipts: BTreeMap<Hash, (u64, u32, v1::Receipt)>,
+}
+
+/// Names and organizations of a network in memory.
+#[derive(Debug, Clone)]
+pub struct Ministries {
+    /// Registers holders and submits.
+    pub registrar: Identity,
+    /// Countersigns and submits.
+    pub countersigner: Identity,
+}
+
+impl MemoryNetwork {
+    /// A network named `name` that starts at `time_ms`, with four validators and two organizations.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`] never in practice.
+    pub fn new(name: &str, time_ms: u64) -> Result<(Self, Ministries), TestingError> {
+        let organization = || {
+            Identity::organization(name, KeyAlgorithm::Ed25519, false, None, None).map_err(fault)
+        };
+        let ministries = Ministries { registrar: organization()?, countersigner: organization()? };
+        let mut organizations = Vec::new();
+        let mut operators = Vec::new();
+        let mut validators = Vec::new();
+        for identity in [&ministries.registrar, &ministries.countersigner] {
+            organizations.push(genesis_organization("ministry", identity.document()));
+        }
+        for _ in 0..4 {
+            let identity = organization()?;
+            let key = || SecretKey::generate(KeyAlgorithm::Ed25519).map_err(fault);
+            let (validator, node, governance) = (key()?, key()?, key()?);
+            operators.push(v1::Operator {
+                organization: identity.did.digest().to_vec(),
+                validator_key: validator.public().point.clone(),
+                node_key: node.public().point.clone(),
+                governance_key: governance.public().point.clone(),
+                archive: true,
+            });
+            organizations.push(genesis_organization("operator", identity.document()));
+            validators.push(validator);
+        }
+        organizations.sort_by_key(|one| one.document.as_ref().map(organization_digest));
+        operators.sort_by(|a, b| a.validator_key.cmp(&b.validator_key));
+        validators.sort_by(|a, b| a.public().point.cmp(&b.public().point));
+        let genesis = v1::Genesis {
+            protocol_version: 1,
+            network: name.to_owned(),
+            time_ms,
+            parameters: Some(default_parameters()),
+            organizations,
+            operators,
+            observers: Vec::new(),
+        };
+        let network = Self::of_genesis(genesis, validators)?;
+        Ok((network, ministries))
+    }
+
+    /// The network of a genesis, certified by these keys, which are those of its operators in order.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: the genesis is refused.
+    pub fn of_genesis(
+        genesis: v1::Genesis,
+        validators: Vec<SecretKey>,
+    ) -> Result<Self, TestingError> {
+        let chain = Chain::new(genesis).map_err(fault)?;
+        let state = chain.state();
+        let mut store =
+            Store { documents: state.documents, heads: state.heads, ..Store::default() };
+        let update = tree::update(&store, 0, &state.leaves).map_err(fault)?;
+        let tip = Tip::genesis(&chain, update.root).map_err(fault)?;
+        store.apply(update);
+        Ok(Self {
+            chain,
+            tip,
+            store,
+            validators,
+            signed_headers: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+        })
+    }
+
+    /// The network's genesis.
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The last block.
+    #[must_use]
+    pub const fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Orders transactions in a block of this time.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the first inadmissible one breaks; then nothing is ordered.
+    pub fn commit(
+        &mut self,
+        time_ms: u64,
+        transactions: &[v1::Transaction],
+    ) -> Result<(), AdmissionError> {
+        let internal = |reason: String| AdmissionError::State(StateFault::new(reason));
+        let checked = transactions
+            .iter()
+            .map(|one| CheckedTransaction::check(self.chain.hash(), one))
+            .collect::<Result<Vec<_>, _>>()?;
+        let proposer = self.validators.first().map(|key| key.public().point.clone());
+        let built = build_block(
+            &self.chain,
+            &self.tip,
+            &self.store,
+            &VerifyEach,
+            time_ms,
+            &proposer.unwrap_or_default(),
+            transactions.iter().zip(&checked),
+        )
+        .map_err(|error| internal(error.to_string()))?;
+        if let Some((_, error)) = built.refused.into_iter().next() {
+            return Err(error);
+        }
+        let outcome = built.outcome;
+        let signed_header =
+            self.certify(&outcome.header).map_err(|error| internal(error.to_string()))?;
+        let height = outcome.header.height;
+        let leaves: Vec<Hash> = outcome.transactions.iter().map(TransactionLeaf::hash).collect();
+        for (index, leaf) in outcome.transactions.iter().enumerate() {
+            let path = merkle_log::path_among::<TransactionHasher>(&leaves, index as u64)
+                .map_err(|error| internal(error.to_string()))?;
+            let receipt = v1::Receipt {
+                signed_header: Some(signed_header.clone()),
+                transaction_id: leaf.id.to_vec(),
+                signatures_hash: leaf.signatures.to_vec(),
+                private_signatures_hash: leaf.private_signatures.to_vec(),
+                path: Some(path),
+            };
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            self.receipts.insert(leaf.id, (height, index, receipt));
+        }
+        self.tip.advance(&outcome)?;
+        self.store.apply(outcome.tree);
+        self.store.documents.extend(outcome.changes.documents);
+        self.store.heads.extend(outcome.changes.heads);
+        self.signed_headers.insert(height, signed_header);
+        Ok(())
+    }
+
+    /// Signs a header with the keys of all validators, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`] never in practice.
+    pub fn certify(&self, header: &v1::Header) -> Result<v1::SignedHeader, TestingError> {
+        let hash = header_hash(header);
+        let statement =
+            v1::VoteStatement { height: header.height, round: 0, header_hash: hash.to_vec() };
+        let string = precommit_string(self.chain.hash(), &statement);
+        let mut signatures = Vec::new();
+        for (validator, key) in (0_u32..).zip(&self.validators) {
+            let signature = key.sign(&string).map_err(fault)?.to_vec();
+            signatures.push(v1::CommitSignature { validator, signature });
+        }
+        let certificate = v1::CommitCertificate {
+            height: header.height,
+            round: 0,
+            header_hash: hash.to_vec(),
+            signatures,
+        };
+        Ok(v1::SignedHeader { header: Some(header.clone()), certificate: Some(certificate) })
+    }
+
+    /// The certified header of a height.
+    #[must_use]
+    pub fn signed_header(&self, height: u64) -> Option<&v1::SignedHeader> {
+        self.signed_headers.get(&height)
+    }
+
+    /// The receipt of a transaction.
+    #[must_use]
+    pub fn receipt(&self, id: &Hash) -> Option<&v1::Receipt> {
+        self.receipts.get(id).map(|(_, _, receipt)| receipt)
+    }
+
+    /// What the state held for a DID at a height, with the proof.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: there is no such height.
+    pub fn proof(
+        &self,
+        did: &Did,
+        height: u64,
+    ) -> Result<(v1::StateProof, Option<v1::Head>), TestingError> {
+        let signed_header = self.signed_headers.get(&height).cloned();
+        let entry =
+            tree::prove(&self.store, height, &TreeKey::did_head(&did.digest())).map_err(fault)?;
+        let head = entry.present.then(|| decode(&entry.value, 4096)).transpose().map_err(fault)?;
+        Ok((v1::StateProof { signed_header, entries: vec![entry] }, head))
+    }
+
+    fn versions(&self, head: Option<v1::Head>) -> Vec<v1::Version> {
+        let mut versions = Vec::new();
+        let mut next = head;
+        while let Some(head) = next {
+            next = Hash::from_slice(&head.previous)
+                .and_then(|hash| self.store.heads.get(&hash).cloned());
+            let document = Hash::from_slice(&head.document_hash)
+                .and_then(|hash| self.store.documents.get(&hash).cloned());
+            versions.push(v1::Version { head: Some(head), document });
+        }
+        versions
+    }
+
+    /// The honest answer to resolving a DID as of a height.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: there is no such height.
+    pub fn resolve_at(
+        &self,
+        did: &Did,
+        version: Option<u64>,
+        height: u64,
+    ) -> Result<v1::ResolveResponse, TestingError> {
+        let (proof, head) = self.proof(did, height)?;
+        let mut heads = Vec::new();
+        let mut document = None;
+        for one in self.versions(head) {
+            let Some(head) = one.head else { continue };
+            let found = version.is_none_or(|version| head.version == version);
+            heads.push(head);
+            document = one.document;
+            if found {
+                break;
+            }
+        }
+        heads.reverse();
+        let resolution_json = String::new();
+        Ok(v1::ResolveResponse { proof: Some(proof), heads, document, resolution_json })
+    }
+
+    /// The honest answer to asking for every version of a DID.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`] never in practice.
+    pub fn history(&self, did: &Did) -> Result<v1::HistoryResponse, TestingError> {
+        let (proof, head) = self.proof(did, self.tip.height())?;
+        Ok(v1::HistoryResponse { proof: Some(proof), versions: self.versions(head) })
+    }
+
+    /// The hash of a DID's current head.
+    #[must_use]
+    pub fn head_hash(&self, did: &Did) -> Option<Hash> {
+        let (_, head) = self.proof(did, self.tip.height()).ok()?;
+        head.map(|head| head_hash(&head))
+    }
+
+    /// The state of a transaction.
+    #[must_use]
+    pub fn transaction(&self, id: &Hash) -> v1::TransactionState {
+        use v1::transaction_state::State;
+        let state = match self.receipts.get(id) {
+            Some((height, index, receipt)) => State::Committed(v1::Committed {
+                height: *height,
+                index: *index,
+                receipt: Some(receipt.clone()),
+            }),
+            None => State::Unknown(v1::Unknown {}),
+        };
+        v1::TransactionState {
+            transaction_id: id.to_vec(),
+            height: self.tip.height(),
+            time_ms: self.tip.header.time_ms,
+            state: Some(state),
+        }
+    }
+}
+
+fn genesis_organization(name: &str, document: v1::DidDocument) -> v1::GenesisOrganization {
+    let actions =
+        [v1::Action::Register, v1::Action::Revoke, v1::Action::Submit, v1::Action::Countersign];
+    v1::GenesisOrganization {
+        name: name.to_owned(),
+        document: Some(document),
+        actions: actions.map(i32::from).to_vec(),
+    }
+}
+
+/// Changes an answer on its way out.
+#[derive(Clone, Default)]
+#[allow(clippy::type_complexity, reason = "each is one function")]
+pub struct Lie {
+    /// To resolving.
+    pub resolve: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::ResolveResponse) + Send + Sync>>,
+    /// To asking for the history.
+    pub history: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::HistoryResponse) + Send + Sync>>,
+    /// To submitting, and to asking for the state of a transaction.
+    pub transaction: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::TransactionState) + Send + Sync>>,
+}
+
+impl fmt::Debug for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lie")
+    }
+}
+
+/// A door to a network in memory. It closes when this is dropped.
+#[derive(Debug)]
+pub struct Door {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What is behind it.
+    pub network: Arc<Mutex<MemoryNetwork>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Door {
+    /// The network.
+    pub fn network(&self) -> MutexGuard<'_, MemoryNetwork> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a door on the loopback. `now_ms` is the time of blocks that a submitted transaction makes.
+///
+/// # Errors
+///
+/// What the system says to the socket.
+pub async fn serve(
+    network: MemoryNetwork,
+    now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+    lie: Lie,
+) -> std::io::Result<Door> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let network = Arc::new(Mutex::new(network));
+    let service = Service { network: network.clone(), now_ms: Arc::new(now_ms), lie };
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let _ = tonic::transport::Server::builder()
+            .add_service(v1::did_resolver_server::DidResolverServer::new(service.clone()))
+            .add_service(v1::ledger_server::LedgerServer::new(service))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = stopped.await;
+            })
+            .await;
+    });
+    Ok(Door { address, network, _stop: stop })
+}
+
+#[derive(Clone)]
+struct Service {
+    network: Arc<Mutex<MemoryNetwork>>,
+    now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    lie: Lie,
+}
+
+fn status(code: Code, name: &str, message: &str, retry: &str) -> Status {
+    let metadata = HashMap::from([("retry".to_owned(), retry.to_owned())]);
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(name, DOMAIN, metadata))
+}
+
+fn internal(error: TestingError) -> Status {
+    status(Code::Internal, "INTERNAL_ERROR", &error.to_string(), "LATER")
+}
+
+impl Service {
+    fn lock(&self) -> MutexGuard<'_, MemoryNetwork> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn reached(network: &MemoryNetwork, min_height: u64) -> Result<(), Status> {
+    if network.tip.height() >= min_height.max(1) {
+        Ok(())
+    } else {
+        Err(status(Code::Unavailable, "STALE", "this node is behind; ask another", "LATER"))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::did_resolver_server::DidResolver for Service {
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::ResolveResponse>, Status> {
+        let request = request.into_inner();
+        let network = self.lock();
+        reached(&network, request.min_height)?;
+        let did = Did::parse(&request.did).map_err(|error| {
+            status(Code::InvalidArgument, "INVALID_DID", &error.to_string(), "")
+        })?;
+        let version = request.version_id.parse().ok();
+        let height = network.tip.height();
+        let mut answer = network.resolve_at(&did, version, height).map_err(internal)?;
+        if version.is_some() && version != answer.heads.first().map(|head| head.version) {
+            return Err(status(Code::NotFound, "NOT_FOUND", "no such version", "AFTER_FIX"));
+        }
+        if let Some(lie) = &self.lie.resolve {
+            lie(&network, &mut answer);
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let request = request.into_inner();
+        let network = self.lock();
+        reached(&network, request.min_height)?;
+        let did = Did::parse(&request.did).map_err(|error| {
+            status(Code::InvalidArgument, "INVALID_DID", &error.to_string(), "")
+        })?;
+        let mut answer = network.history(&did).map_err(internal)?;
+        if let Some(lie) = &self.lie.history {
+            lie(&network, &mut answer);
+        }
+        Ok(Response::new(answer))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::ledger_server::Ledger for Service {
+    type SubscribeStream = tokio_stream::Empty<Result<v1::Event, Status>>;
+
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let bytes = request.into_inner().transaction;
+        let transaction: v1::Transaction = decode(&bytes, sillok_ledger::TRANSACTION_BYTES_MAX)
+            .map_err(|error| {
+                status(Code::InvalidArgument, "NOT_CANONICAL", &error.to_string(), "AFTER_FIX")
+            })?;
+        let mut network = self.lock();
+        let leaf = TransactionLeaf::of(network.chain.hash(), &transaction);
+        let id = leaf.map(|leaf| leaf.id).unwrap_or_default();
+        let time_ms = (self.now_ms)().max(network.tip.header.time_ms.saturating_add(1));
+        match network.commit(time_ms, &[transaction]) {
+            Ok(()) | Err(AdmissionError::AlreadyOrdered { .. }) => {}
+            Err(error) => {
+                let mut metadata: HashMap<String, String> = error
+                    .fields()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect();
+                metadata.insert("retry".to_owned(), error.retry().as_str().to_owned());
+                let details = ErrorDetails::with_error_info(error.code(), DOMAIN, metadata);
+                let message = error.to_string();
+                return Err(Status::with_error_details(Code::FailedPrecondition, message, details));
+            }
+        }
+        let mut state = network.transaction(&id);
+        if let Some(lie) = &self.lie.transaction {
+            lie(&network, &mut state);
+        }
+        Ok(Response::new(state))
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<v1::GetTransactionRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let id = Hash::from_slice(&request.into_inner().transaction_id).unwrap_or_default();
+        let network = self.lock();
+        let mut state = network.transaction(&id);
+        if let Some(lie) = &self.lie.transaction {
+            lie(&network, &mut state);
+        }
+        Ok(Response::new(state))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::NodeStatus>, Status> {
+        let network = self.lock();
+        Ok(Response::new(v1::NodeStatus {
+            version: "in-memory".to_owned(),
+            network: network.chain.network().to_owned(),
+            genesis_hash: network.chain.hash().to_vec(),
+            height: network.tip.height(),
+            time_ms: network.tip.header.time_ms,
+            header_hash: network.tip.hash.to_vec(),
+            state_root: network.tip.header.state_root.clone(),
+            validating: true,
+            validators: 4,
+            ..v1::NodeStatus::default()
+        }))
+    }
+
+    async fn get_genesis(
+        &self,
+        _: Request<v1::GetGenesisRequest>,
+    ) -> Result<Response<v1::GetGenesisResponse>, Status> {
+        let genesis = Some(self.lock().chain.genesis().clone());
+        Ok(Response::new(v1::GetGenesisResponse { genesis }))
+    }
+
+    async fn get_block(
+        &self,
+        request: Request<v1::GetBlockRequest>,
+    ) -> Result<Response<v1::GetBlockResponse>, Status> {
+        let signed_header = self.lock().signed_header(request.into_inner().height).cloned();
+        Ok(Response::new(v1::GetBlockResponse { signed_header, transactions: Vec::new() }))
+    }
+
+    async fn get_validators(
+        &self,
+        request: Request<v1::GetValidatorsRequest>,
+    ) -> Result<Response<v1::GetValidatorsResponse>, Status> {
+        let validators = Some(self.lock().tip.validators.clone());
+        let height = request.into_inner().height;
+        Ok(Response::new(v1::GetValidatorsResponse { height, validators }))
+    }
+
+    async fn get_trust_bundle(
+        &self,
+        request: Request<v1::GetTrustBundleRequest>,
+    ) -> Result<Response<v1::TrustBundle>, Status> {
+        let from = request.into_inner().from_height;
+        let network = self.lock();
+        let height = network.tip.height();
+        let light_blocks = network
+            .signed_header(height)
+            .filter(|_| height > from)
+            .map(|signed| v1::LightBlock {
+                signed_header: Some(signed.clone()),
+                next_validators: Some(network.tip.validators.clone()),
+            })
+            .into_iter()
+            .collect();
+        Ok(Response::new(v1::TrustBundle { light_blocks }))
+    }
+
+    async fn subscribe(
+        &self,
+        _: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+}
