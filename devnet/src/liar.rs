@@ -1,0 +1,483 @@
+//! A lying node: a real gRPC server that passes an honest node's answers on, but for one lie.
+//!
+//! Whoever checks answers must catch each of them; whoever does not learns here what a single node can make them
+//! believe. The liar has keys of its own and none of the validators': that is all that separates it from the truth.
+
+mod forge;
+
+use crate::clock_ms;
+use anyhow::Context as _;
+use forge::Forge;
+use sillok_ledger::{Chain, TRANSACTION_BYTES_MAX, TransactionLeaf};
+use sillok_proto::v1::did_resolver_client::DidResolverClient;
+use sillok_proto::v1::did_resolver_server::{DidResolver, DidResolverServer};
+use sillok_proto::v1::ledger_client::LedgerClient;
+use sillok_proto::v1::ledger_server::{Ledger, LedgerServer};
+use sillok_proto::{Hash, decode, v1};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, async_trait};
+
+/// What the liar lies about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// The head is true and proved; the document beside it is the liar's.
+    ForgedDocument,
+    /// The proved leaf is replaced by a head that names the liar's document.
+    ForgedHead,
+    /// The first answer about a DID is given for ever.
+    OldState,
+    /// As long as it was true, the DID did not exist; the liar goes on saying so, under the header of that time.
+    AbsenceUnderOldHeader,
+    /// The entry is said to hold nothing, under today's header.
+    WithheldEntry,
+    /// A version is left out of the history.
+    WithheldVersion,
+    /// Everything is true, certified and consistent, on a network of the liar's own.
+    WrongNetwork,
+    /// Everything is consistent on this network, certified by validators of the liar's own.
+    OtherSet,
+    /// A true header with fewer signatures than a quorum.
+    ThinCertificate,
+    /// A header of the liar's under the certificate of a true one.
+    SwappedHeader,
+    /// A transaction is called committed; in truth nobody ever saw it.
+    FalseReceipt,
+}
+
+impl Lie {
+    /// Every lie.
+    pub const ALL: [Self; 11] = [
+        Self::ForgedDocument,
+        Self::ForgedHead,
+        Self::OldState,
+        Self::AbsenceUnderOldHeader,
+        Self::WithheldEntry,
+        Self::WithheldVersion,
+        Self::WrongNetwork,
+        Self::OtherSet,
+        Self::ThinCertificate,
+        Self::SwappedHeader,
+        Self::FalseReceipt,
+    ];
+
+    /// As on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ForgedDocument => "forged-document",
+            Self::ForgedHead => "forged-head",
+            Self::OldState => "old-state",
+            Self::AbsenceUnderOldHeader => "absence-under-old-header",
+            Self::WithheldEntry => "withheld-entry",
+            Self::WithheldVersion => "withheld-version",
+            Self::WrongNetwork => "wrong-network",
+            Self::OtherSet => "other-set",
+            Self::ThinCertificate => "thin-certificate",
+            Self::SwappedHeader => "swapped-header",
+            Self::FalseReceipt => "false-receipt",
+        }
+    }
+
+    /// What it tells, and what catches it.
+    #[must_use]
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::ForgedDocument => {
+                "the proof is true, the document beside it is not; its hash is not the one in the proved head"
+            }
+            Self::ForgedHead => {
+                "the head names a document of the liar's; the path no longer leads to the certified state root"
+            }
+            Self::OldState => {
+                "the first answer about a DID is repeated for ever; a client that has seen a later height refuses it, any other calls it stale after --max-age"
+            }
+            Self::AbsenceUnderOldHeader => {
+                "\"not found\", proved under a header from before the DID was created; caught by the height the client has seen, or by --max-age"
+            }
+            Self::WithheldEntry => {
+                "\"not found\" under today's header; an absence proof for a key that is there cannot be made"
+            }
+            Self::WithheldVersion => {
+                "a version is missing from the history; each version names the hash of the one before"
+            }
+            Self::WrongNetwork => {
+                "a whole network of the liar's own, consistent in itself; the genesis hash in every header is another"
+            }
+            Self::OtherSet => {
+                "a branch of this network certified by the liar's validators; the set is not the one that the chain from genesis names"
+            }
+            Self::ThinCertificate => {
+                "a true header with one signature; more than two thirds of the set must sign"
+            }
+            Self::SwappedHeader => {
+                "a header of the liar's under a true certificate; the certificate names another header"
+            }
+            Self::FalseReceipt => {
+                "\"committed\" for a transaction that was thrown away; the receipt does not lead to the transactions root"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Lie {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|lie| lie.name() == name)
+            .ok_or_else(|| format!("there is no lie {name:?}; `liar --list` names them"))
+    }
+}
+
+/// A liar at work; it stops when dropped.
+#[derive(Debug)]
+pub struct Liar {
+    /// Where it answers, `http://127.0.0.1:port`.
+    pub url: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Liar {
+    /// Starts to lie on `listen`, with `upstream` for what it does not lie about.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, or the honest node does not answer.
+    pub async fn start(lie: Lie, upstream: &str, listen: SocketAddr) -> anyhow::Result<Self> {
+        let channel = Channel::from_shared(upstream.to_owned())
+            .with_context(|| format!("{upstream:?} is no address like http://127.0.0.1:26657"))?
+            .connect()
+            .await
+            .with_context(|| format!("the honest node at {upstream} does not answer"))?;
+        let genesis = LedgerClient::new(channel.clone())
+            .get_genesis(v1::GetGenesisRequest {})
+            .await?
+            .into_inner()
+            .genesis
+            .context("the honest node has no genesis")?;
+        let chain = Chain::new(genesis)?;
+        let forge = match lie {
+            Lie::WrongNetwork => Forge::new_network(&chain)?,
+            _ => Forge::new(*chain.hash(), chain.genesis().clone())?,
+        };
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("{listen} cannot be listened on"))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let server = Server(Arc::new(Answers {
+            lie,
+            resolver: DidResolverClient::new(channel.clone()),
+            ledger: LedgerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            genesis_hash: *chain.hash(),
+            forge,
+            first: Mutex::new(BTreeMap::new()),
+        }));
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let serving = tonic::transport::Server::builder()
+            .add_service(DidResolverServer::new(server.clone()))
+            .add_service(LedgerServer::new(server))
+            .serve_with_incoming(incoming);
+        let task = tokio::spawn(async move {
+            // It ends only when it is aborted or its socket breaks; both are the end of the liar.
+            let _ended = serving.await;
+        });
+        Ok(Self { url, task })
+    }
+
+    /// Lies until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// The server broke.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        (&mut self.task).await.context("the liar stopped")
+    }
+}
+
+/// Longest message passed on: a block with its certificate.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+struct Answers {
+    lie: Lie,
+    resolver: DidResolverClient<Channel>,
+    ledger: LedgerClient<Channel>,
+    genesis_hash: Hash,
+    forge: Forge,
+    /// The first answer about each DID.
+    first: Mutex<BTreeMap<String, v1::ResolveResponse>>,
+}
+
+#[derive(Clone)]
+struct Server(Arc<Answers>);
+
+impl Answers {
+    /// Does it make up whole worlds, so that every answer comes from one?
+    const fn has_a_world_of_its_own(&self) -> bool {
+        matches!(self.lie, Lie::WrongNetwork | Lie::OtherSet)
+    }
+
+    fn first_answer(&self, did: &str, honest: v1::ResolveResponse) -> v1::ResolveResponse {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.entry(did.to_owned()).or_insert(honest).clone()
+    }
+
+    fn resolve(&self, did: &str, honest: v1::ResolveResponse) -> v1::ResolveResponse {
+        let mut answer = honest;
+        match self.lie {
+            Lie::ForgedDocument => answer.document = Some(self.forge.document()),
+            Lie::ForgedHead => self.forge.forge_head(&mut answer),
+            Lie::OldState => answer = self.first_answer(did, answer),
+            Lie::AbsenceUnderOldHeader => {
+                answer = self.first_answer(did, answer);
+                // Whoever was told too late to have an old absence has to make one up.
+                if !answer.heads.is_empty() {
+                    forge::say_absent(&mut answer);
+                }
+            }
+            Lie::WithheldEntry => forge::say_absent(&mut answer),
+            Lie::WithheldVersion => {
+                answer.heads.truncate(1);
+            }
+            Lie::WrongNetwork | Lie::OtherSet => self.forge.rewrite(&mut answer),
+            Lie::ThinCertificate => forge::thin(answer.proof.as_mut()),
+            Lie::SwappedHeader => self.forge.swap_header(&mut answer),
+            Lie::FalseReceipt => {}
+        }
+        if !answer.heads.is_empty() && answer.document.is_some() {
+            // The view for readers who check nothing tells the same lie.
+            answer.resolution_json = forge::view(&self.forge.network(), &answer);
+        }
+        answer
+    }
+
+    fn history(&self, honest: v1::HistoryResponse) -> v1::HistoryResponse {
+        let mut answer = honest;
+        match self.lie {
+            Lie::ForgedDocument => {
+                if let Some(version) = answer.versions.first_mut() {
+                    version.document = Some(self.forge.document());
+                }
+            }
+            Lie::WithheldVersion => {
+                if answer.versions.len() > 2 {
+                    answer.versions.remove(1);
+                } else {
+                    answer.versions.truncate(1);
+                }
+            }
+            Lie::WithheldEntry => {
+                if let Some(proof) = &mut answer.proof {
+                    forge::hide_entries(proof);
+                }
+                answer.versions.clear();
+            }
+            Lie::WrongNetwork | Lie::OtherSet => {
+                if let Some(proof) = &mut answer.proof {
+                    self.forge.certify_entries(proof);
+                }
+            }
+            Lie::ThinCertificate => forge::thin(answer.proof.as_mut()),
+            Lie::ForgedHead
+            | Lie::OldState
+            | Lie::AbsenceUnderOldHeader
+            | Lie::SwappedHeader
+            | Lie::FalseReceipt => {}
+        }
+        answer
+    }
+
+    /// The tip as an honest node certifies it.
+    async fn tip(&self) -> Result<v1::GetBlockResponse, Status> {
+        let request = v1::GetBlockRequest { height: 0 };
+        Ok(self.ledger.clone().get_block(request).await?.into_inner())
+    }
+
+    /// "Committed", with as good a receipt as can be made up.
+    async fn false_receipt(&self, leaf: TransactionLeaf) -> Result<v1::TransactionState, Status> {
+        let signed_header = self.tip().await?.signed_header;
+        let header = signed_header.as_ref().and_then(|signed| signed.header.clone());
+        let header = header.ok_or_else(|| Status::internal("the tip has no header"))?;
+        let receipt = v1::Receipt {
+            signed_header,
+            transaction_id: leaf.id.to_vec(),
+            signatures_hash: leaf.signatures.to_vec(),
+            private_signatures_hash: leaf.private_signatures.to_vec(),
+            path: Some(v1::LogPath { index: 0, size: 1, hashes: Vec::new() }),
+        };
+        let committed = v1::Committed { height: header.height, index: 0, receipt: Some(receipt) };
+        Ok(v1::TransactionState {
+            transaction_id: leaf.id.to_vec(),
+            height: header.height,
+            time_ms: header.time_ms,
+            state: Some(v1::transaction_state::State::Committed(committed)),
+        })
+    }
+}
+
+#[async_trait]
+impl DidResolver for Server {
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::ResolveResponse>, Status> {
+        let mut request = request.into_inner();
+        let did = request.did.clone();
+        if matches!(self.0.lie, Lie::OldState | Lie::AbsenceUnderOldHeader) {
+            // It has no intention of waiting for anything.
+            request.min_height = 0;
+        }
+        let honest = self.0.resolver.clone().resolve(request).await?.into_inner();
+        Ok(Response::new(self.0.resolve(&did, honest)))
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let honest = self.0.resolver.clone().history(request.into_inner()).await?.into_inner();
+        Ok(Response::new(self.0.history(honest)))
+    }
+}
+
+#[async_trait]
+impl Ledger for Server {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let request = request.into_inner();
+        if self.0.lie == Lie::FalseReceipt {
+            let leaf = decode::<v1::Transaction>(&request.transaction, TRANSACTION_BYTES_MAX)
+                .ok()
+                .and_then(|transaction| TransactionLeaf::of(&self.0.genesis_hash, &transaction))
+                .ok_or_else(|| Status::invalid_argument("the transaction has no body"))?;
+            return Ok(Response::new(self.0.false_receipt(leaf).await?));
+        }
+        self.0.ledger.clone().submit(request).await
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<v1::GetTransactionRequest>,
+    ) -> Result<Response<v1::TransactionState>, Status> {
+        let request = request.into_inner();
+        if self.0.lie == Lie::FalseReceipt {
+            let id = Hash::from_slice(&request.transaction_id).unwrap_or_default();
+            let leaf = TransactionLeaf { id, signatures: id, private_signatures: id };
+            return Ok(Response::new(self.0.false_receipt(leaf).await?));
+        }
+        self.0.ledger.clone().get_transaction(request).await
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::NodeStatus>, Status> {
+        let mut status = self.0.ledger.clone().get_status(request.into_inner()).await?.into_inner();
+        if self.0.has_a_world_of_its_own() {
+            status.genesis_hash = self.0.forge.genesis_hash().to_vec();
+            status.time_ms = clock_ms();
+        }
+        Ok(Response::new(status))
+    }
+
+    async fn get_genesis(
+        &self,
+        request: Request<v1::GetGenesisRequest>,
+    ) -> Result<Response<v1::GetGenesisResponse>, Status> {
+        if self.0.has_a_world_of_its_own() {
+            let genesis = Some(self.0.forge.genesis().clone());
+            return Ok(Response::new(v1::GetGenesisResponse { genesis }));
+        }
+        self.0.ledger.clone().get_genesis(request.into_inner()).await
+    }
+
+    async fn get_block(
+        &self,
+        request: Request<v1::GetBlockRequest>,
+    ) -> Result<Response<v1::GetBlockResponse>, Status> {
+        let mut block = self.0.ledger.clone().get_block(request.into_inner()).await?.into_inner();
+        if self.0.has_a_world_of_its_own() {
+            block.signed_header = block.signed_header.map(|signed| self.0.forge.recertify(signed));
+        }
+        Ok(Response::new(block))
+    }
+
+    async fn get_validators(
+        &self,
+        request: Request<v1::GetValidatorsRequest>,
+    ) -> Result<Response<v1::GetValidatorsResponse>, Status> {
+        let honest = self.0.ledger.clone().get_validators(request.into_inner()).await?;
+        let mut answer = honest.into_inner();
+        if self.0.has_a_world_of_its_own() {
+            answer.validators = Some(self.0.forge.validators().clone());
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn get_trust_bundle(
+        &self,
+        request: Request<v1::GetTrustBundleRequest>,
+    ) -> Result<Response<v1::TrustBundle>, Status> {
+        let mut bundle =
+            self.0.ledger.clone().get_trust_bundle(request.into_inner()).await?.into_inner();
+        if self.0.has_a_world_of_its_own() {
+            for block in &mut bundle.light_blocks {
+                block.signed_header =
+                    block.signed_header.take().map(|signed| self.0.forge.recertify(signed));
+                block.next_validators = Some(self.0.forge.validators().clone());
+            }
+        }
+        Ok(Response::new(bundle))
+    }
+
+    async fn get_history_proof(
+        &self,
+        request: Request<v1::GetHistoryProofRequest>,
+    ) -> Result<Response<v1::HistoryProof>, Status> {
+        self.0.ledger.clone().get_history_proof(request.into_inner()).await
+    }
+
+    type SubscribeStream = tonic::Streaming<v1::Event>;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        self.0.ledger.clone().subscribe(request.into_inner()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lie_is_found_by_its_name() {
+        for lie in Lie::ALL {
+            assert_eq!(lie.name().parse::<Lie>().unwrap(), lie);
+            assert!(!lie.explain().is_empty());
+        }
+        assert!("white".parse::<Lie>().unwrap_err().contains("liar --list"));
+    }
+}

@@ -1,0 +1,43 @@
+//! Many nodes on one machine: starting, watching, breaking and showing them. It needs no root, no container and no
+//! network beyond 127.0.0.1.
+//!
+//! ```text
+//!   directory ── process ── ports           what there is, and whether it lives
+//!        └── setup ── network ── status     making, running and watching a network
+//!   reader   submit ── scene                using it as a client
+//!        tour   load   kill_test   liar     what is shown with it
+//! ```
+//!
+//! Reading order: as the modules are declared. Nothing here is production code, and nothing here is a rule: what holds
+//! is checked with the client library, against the genesis alone.
+
+pub mod directory;
+pub mod process;
+
+pub mod ports;
+pub mod setup;
+
+pub mod log;
+pub mod network;
+pub mod status;
+
+pub mod reader;
+pub mod scene;
+pub mod submit;
+
+pub mod kill_test;
+pub mod liar;
+pub mod load;
+pub mod tour;
+
+pub mod cli;
+pub mod console;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// This machine's clock, in milliseconds since 1970.
+#[must_use]
+pub fn clock_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

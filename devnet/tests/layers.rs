@@ -1,0 +1,163 @@
+//! The layers of docs/architecture.md, held against what cargo would really link.
+//!
+//! The tree of the repository is its first architecture diagram; these tests keep it true. Only code that runs in
+//! production is looked at: tests may use what they like.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Each crate and the crates of ours that it may use.
+const EDGES: [(&str, &[&str]); 7] = [
+    ("sillok-proto", &[]),
+    ("sillok-did-method", &["sillok-proto"]),
+    ("sillok-ledger", &["sillok-proto", "sillok-did-method"]),
+    ("sillok-consensus", &["sillok-proto", "sillok-ledger"]),
+    ("sillok-client", &["sillok-proto", "sillok-did-method", "sillok-ledger"]),
+    ("sillok-node", &["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-consensus"]),
+    (
+        "sillok-devnet",
+        &[
+            "sillok-proto",
+            "sillok-did-method",
+            "sillok-ledger",
+            "sillok-consensus",
+            "sillok-client",
+            "sillok-node",
+        ],
+    ),
+];
+
+/// `cargo metadata` as cargo prints it. The lock file names every version, so no registry is asked.
+fn metadata() -> Value {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The dependencies that a crate's manifest declares for production.
+fn declared(metadata: &Value, krate: &str) -> BTreeSet<String> {
+    let package = packages(metadata).find(|package| package["name"] == krate).unwrap();
+    package["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().unwrap().iter()
+}
+
+/// The names of all that is linked into `krate`, built by itself with `features`.
+fn linked(krate: &str, features: &[&str]) -> BTreeSet<String> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", krate, "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    if let [first, ..] = features {
+        if *first == "none" {
+            command.arg("--no-default-features");
+        } else {
+            command.args(["--features", &features.join(",")]);
+        }
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn assert_none_of(krate: &str, features: &[&str], banned: &[&str]) {
+    let linked = linked(krate, features);
+    assert!(linked.contains(krate), "cargo tree did not name {krate} itself");
+    let found: Vec<&String> = linked
+        .iter()
+        .filter(|name| {
+            banned.iter().any(|ban| *name == ban || name.starts_with(&format!("{ban}-")))
+        })
+        .collect();
+    assert!(found.is_empty(), "{krate} {features:?} links {found:?}");
+}
+
+#[test]
+fn crates_use_only_those_above_them() {
+    let metadata = metadata();
+    let ours: BTreeMap<&str, &[&str]> = EDGES.into_iter().collect();
+    let members: BTreeSet<&str> = packages(&metadata)
+        .filter(|package| package["source"].is_null())
+        .map(|package| package["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(members, ours.keys().copied().collect(), "a crate without a place in the layers");
+    for (krate, allowed) in ours {
+        for used in declared(&metadata, krate).iter().filter(|used| used.starts_with("sillok-")) {
+            assert!(allowed.contains(&used.as_str()), "{krate} may not use {used}");
+        }
+    }
+}
+
+#[test]
+fn rules_reach_no_runtime_no_network_and_no_disk() {
+    let banned = ["tokio", "tonic", "hyper", "libp2p", "rocksdb", "librocksdb", "mio", "rand"];
+    for krate in ["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-consensus"] {
+        assert_none_of(krate, &[], &banned);
+    }
+    assert_none_of("sillok-ledger", &["none"], &["jmt", "borsh"]);
+}
+
+#[test]
+fn the_client_needs_no_tree_no_storage_and_no_peers() {
+    assert_none_of("sillok-client", &[], &["jmt", "borsh", "rocksdb", "librocksdb", "libp2p"]);
+}
+
+#[test]
+fn the_node_links_neither_the_client_nor_the_simulated_world() {
+    assert_none_of("sillok-node", &[], &["sillok-client", "sillok-devnet", "proptest"]);
+}
+
+#[test]
+fn every_package_comes_from_the_registry_under_an_accepted_license() {
+    // The same list as in .deny.toml, for machines without cargo-deny.
+    let accepted = [
+        "Apache-2.0",
+        "MIT",
+        "MIT-0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "Unicode-3.0",
+        "Unlicense",
+        "CC0-1.0",
+        "0BSD",
+        "BSL-1.0",
+        "CDLA-Permissive-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+    ];
+    for package in packages(&metadata()).filter(|package| !package["source"].is_null()) {
+        let name = package["name"].as_str().unwrap();
+        let source = package["source"].as_str().unwrap();
+        assert!(
+            source.starts_with("registry+") && source.contains("crates.io-index"),
+            "{name} comes from {source}"
+        );
+        let license = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+        // Every part of an AND must be accepted, one part of an OR.
+        let ok = license
+            .replace(['(', ')'], "")
+            .split(" AND ")
+            .all(|part| part.split(" OR ").any(|choice| accepted.contains(&choice.trim())));
+        assert!(ok, "{name} is under {license:?}");
+    }
+}
