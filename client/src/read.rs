@@ -3,7 +3,7 @@
 //! Every request carries the trusted height as `min_height`, so a client never goes back in time and reads its own
 //! writes. The checks are [`crate::verify`]'s; nothing here decides whether an answer is true.
 
-use crate::connection::{CallError, Connection, Node};
+use crate::connection::{CallError, Connection, Node, call_one};
 use crate::problem::Problem;
 use crate::trust::{Trust, TrustError};
 use crate::verify::{
@@ -339,7 +339,7 @@ impl Client {
             // From just below, so that the answer has at least the header that is trusted already.
             let from_height = trusted.height.saturating_sub(1);
             let request = v1::GetTrustBundleRequest { from_height };
-            let bundle = crate::connection::call_one(node, Duration::ZERO, &async |node: Node| {
+            let bundle = call_one(node, Duration::ZERO, &async |node: Node| {
                 node.ledger().get_trust_bundle(request).await
             })
             .await?;
@@ -354,6 +354,11 @@ impl Client {
             )
             .map_err(|error| self.refuse(node, error.into()))?;
             let height = followed.height;
+            if let Some(signed) =
+                followed.signed_header.as_ref().filter(|_| height > trusted.height)
+            {
+                self.check_descent(node, &trusted, signed, height).await?;
+            }
             self.lock().advance(followed)?;
             // A long bundle may go on.
             if !more || height <= trusted.height {
@@ -392,7 +397,8 @@ impl Client {
                 .map_err(unproved)?;
             match self.check(&trusted, |verifier| check(verifier, &response)) {
                 Ok(answer) => {
-                    self.move_on(answer.signed_header(), answer.header())?;
+                    let (signed, verified) = (answer.signed_header(), answer.header());
+                    self.extend(node, &trusted, signed, verified).await?;
                     return Ok((answer, response, node.address().to_owned()));
                 }
                 Err(error) if !followed && names_other_set(&error) => {
@@ -419,14 +425,15 @@ impl Client {
             }
             Ok(receipt)
         };
-        let mut checked = self.check(&self.trusted(), check);
+        let mut trusted = self.trusted();
+        let mut checked = self.check(&trusted, check);
         if checked.as_ref().is_err_and(names_other_set) {
-            self.follow(node).await?;
-            checked = self.check(&self.trusted(), check);
+            trusted = self.follow(node).await?;
+            checked = self.check(&trusted, check);
         }
         let receipt = checked.map_err(|error| self.refuse(node, error))?;
         if let Some(signed) = &proof.signed_header {
-            self.move_on(signed, &receipt.header)?;
+            self.extend(node, &trusted, signed, &receipt.header).await?;
         }
         Ok(Committed { receipt, proof })
     }
@@ -440,30 +447,58 @@ impl Client {
         check(&Verifier { chain: &chain, trusted, policy: self.policy() })
     }
 
-    /// The trusted header moves on to one that was verified.
-    fn move_on(
+    /// The trusted header moves on to one that was verified from `base`, once that is shown to descend from it: a
+    /// certificate alone does not tell two branches of one set apart.
+    async fn extend(
         &self,
+        node: &Node,
+        base: &TrustedHeader,
         signed: &v1::SignedHeader,
         verified: &VerifiedHeader,
     ) -> Result<(), ReadError> {
-        let mut trust = self.lock();
-        let trusted = trust.trusted();
-        // Two answers to questions asked at once, each verified, and not of one chain.
-        if trusted.height == verified.height() && trusted.header_hash != verified.hash() {
+        if verified.height() <= base.height {
+            return Ok(());
+        }
+        // Another question put at once may have come back sooner, with this header or with another of its height.
+        let now = self.trusted();
+        if now.height == verified.height() {
+            if now.header_hash == verified.hash() {
+                return Ok(());
+            }
             let fork = Fork {
-                height: trusted.height,
-                trusted_hash: trusted.header_hash,
+                height: now.height,
+                trusted_hash: now.header_hash,
                 other_hash: verified.hash(),
-                trusted: trusted.signed_header.clone(),
+                trusted: now.signed_header,
                 other: signed.clone(),
             };
-            let evidence = trust.keep_fork(&fork)?;
-            return Err(ReadError::Fork { height: fork.height, evidence });
+            return Err(self.refuse(node, LightError::Fork(Box::new(fork)).into()));
         }
+        self.check_descent(node, base, signed, verified.height()).await?;
+        let mut trust = self.lock();
         match trust.after(signed, verified) {
             Some(newer) => Ok(trust.advance(newer)?),
             None => Ok(()),
         }
+    }
+
+    async fn check_descent(
+        &self,
+        node: &Node,
+        base: &TrustedHeader,
+        signed: &v1::SignedHeader,
+        height: u64,
+    ) -> Result<(), ReadError> {
+        // Genesis is in every history, and the parent hash of the next header was compared already.
+        if base.header_hash == Hash::default() || base.height.saturating_add(1) >= height {
+            return Ok(());
+        }
+        let request = v1::GetHistoryProofRequest { height: base.height, at_height: height };
+        let proof = call_one(node, Duration::ZERO, &async |node: Node| {
+            node.ledger().get_history_proof(request).await
+        })
+        .await?;
+        light::check_descent(base, signed, &proof).map_err(|error| self.refuse(node, error.into()))
     }
 
     /// A fork is kept as evidence before anything else is done.

@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::keys::{KeyAlgorithm, SecretKey};
 use crate::problem::DOMAIN;
 use sillok_did_method::{Did, head_hash};
-use sillok_ledger::merkle_log::{self, TransactionHasher};
+use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, StateFault, StateView, Tip, TransactionLeaf,
@@ -85,6 +85,7 @@ pub struct MemoryNetwork {
     tip: Tip,
     store: Store,
     validators: Vec<SecretKey>,
+    headers: Vec<v1::Header>,
     signed_headers: BTreeMap<u64, v1::SignedHeader>,
     receipts: BTreeMap<Hash, (u64, u32, v1::Receipt)>,
 }
@@ -161,11 +162,13 @@ impl MemoryNetwork {
         let update = tree::update(&store, 0, &state.leaves).map_err(fault)?;
         let tip = Tip::genesis(&chain, update.root).map_err(fault)?;
         store.apply(update);
+        let header = tip.header.clone();
         Ok(Self {
             chain,
             tip,
             store,
             validators,
+            headers: vec![header],
             signed_headers: BTreeMap::new(),
             receipts: BTreeMap::new(),
         })
@@ -234,6 +237,7 @@ impl MemoryNetwork {
         self.store.apply(outcome.tree);
         self.store.documents.extend(outcome.changes.documents);
         self.store.heads.extend(outcome.changes.heads);
+        self.headers.push(outcome.header);
         self.signed_headers.insert(height, signed_header);
         Ok(())
     }
@@ -289,6 +293,27 @@ impl MemoryNetwork {
             tree::prove(&self.store, height, &TreeKey::did_head(&did.digest())).map_err(fault)?;
         let head = entry.present.then(|| decode(&entry.value, 4096)).transpose().map_err(fault)?;
         Ok((v1::StateProof { signed_header, entries: vec![entry] }, head))
+    }
+
+    /// That the header of `height` is an ancestor of that of `at_height`.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: there is no such height.
+    pub fn history_proof(
+        &self,
+        height: u64,
+        at_height: u64,
+    ) -> Result<v1::HistoryProof, TestingError> {
+        let place = |height| usize::try_from(height).unwrap_or(usize::MAX);
+        let earlier = self.headers.get(..place(at_height)).unwrap_or_default();
+        let leaves: Vec<Hash> =
+            earlier.iter().map(|one| HistoryHasher::leaf(&header_hash(one).0)).collect();
+        Ok(v1::HistoryProof {
+            signed_header: self.signed_headers.get(&at_height).cloned(),
+            header: self.headers.get(place(height)).cloned(),
+            path: Some(merkle_log::path_among::<HistoryHasher>(&leaves, height).map_err(fault)?),
+        })
     }
 
     fn versions(&self, head: Option<v1::Head>) -> Vec<v1::Version> {
@@ -626,6 +651,16 @@ impl v1::ledger_server::Ledger for Service {
             .into_iter()
             .collect();
         Ok(Response::new(v1::TrustBundle { light_blocks }))
+    }
+
+    async fn get_history_proof(
+        &self,
+        request: Request<v1::GetHistoryProofRequest>,
+    ) -> Result<Response<v1::HistoryProof>, Status> {
+        let request = request.into_inner();
+        let network = self.lock();
+        let at = if request.at_height == 0 { network.tip.height() } else { request.at_height };
+        network.history_proof(request.height, at).map(Response::new).map_err(internal)
     }
 
     async fn subscribe(

@@ -635,3 +635,43 @@ fn check_version(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::keys::KeyAlgorithm;
+
+    #[test]
+    fn version_1_is_what_the_did_is_the_hash_of() {
+        let make = || Identity::organization("test", KeyAlgorithm::Ed25519, false, None, None);
+        let (identity, other) = (make().unwrap(), make().unwrap());
+        let document = identity.document();
+        let head = v1::Head {
+            did: identity.did.digest().to_vec(),
+            kind: v1::Kind::Organization.into(),
+            version: 1,
+            document_hash: document_hash(&document).to_vec(),
+            ..v1::Head::default()
+        };
+        assert_eq!(check_version(&identity.did, &head, Some(&document)), Ok(()));
+        // A certified head of a DID that its keys do not make: only validators could forge it, and it still fails.
+        let forged = v1::Head { did: other.did.digest().to_vec(), ..head.clone() };
+        let verdict = check_version(&other.did, &forged, Some(&document));
+        assert_eq!(verdict, Err(VerifyError::OtherInception));
+        let assisted = Some(v1::RecoveryRule { countersigner: vec![7; 32] });
+        let forged = v1::Head { recovery: assisted, ..head };
+        let verdict = check_version(&identity.did, &forged, Some(&document));
+        assert_eq!(verdict, Err(VerifyError::OtherInception));
+    }
+
+    #[test]
+    fn the_deactivation_has_no_document() {
+        let did = Identity::organization("test", KeyAlgorithm::Ed25519, false, None, None).unwrap();
+        let document = did.document();
+        let head = v1::Head { version: 2, deactivated: true, ..v1::Head::default() };
+        assert_eq!(check_version(&did.did, &head, None), Ok(()));
+        let verdict = check_version(&did.did, &head, Some(&document));
+        assert_eq!(verdict, Err(VerifyError::DocumentUnexpected { version: 2 }));
+    }
+}
