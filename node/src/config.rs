@@ -805,6 +805,7 @@ mod tests {
     }
 
     /// Loads a file of this text, with nothing else.
+    #[allow(clippy::unwrap_in_result, reason = "the result is what is tested")]
     fn load(text: &str) -> Result<Config, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");

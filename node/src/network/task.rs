@@ -121,6 +121,12 @@ async fn listen(
 ) -> Result<Vec<ListenAddress>, NetworkError> {
     let mut waiting: Vec<(ListenerId, ListenAddress)> = Vec::new();
     for address in addresses {
+        // libp2p binds with SO_REUSEPORT, by which a second process would silently get half of our connections. A
+        // plain bind first finds out.
+        std::net::TcpListener::bind(address.socket()).map_err(|error| NetworkError::Listen {
+            address: *address,
+            reason: error.to_string(),
+        })?;
         let listener = swarm.listen_on(multiaddr(address.socket())).map_err(|error| {
             NetworkError::Listen { address: *address, reason: error.to_string() }
         })?;

@@ -31,6 +31,7 @@ fn refusal(directory: &Path) -> SigningRecordError {
 }
 
 /// What a record holds when its log is `bytes`.
+#[allow(clippy::unwrap_in_result, reason = "the result is what is tested")]
 fn opened_with(directory: &Path, bytes: &[u8]) -> Result<(u64, Vec<WalEntry>), SigningRecordError> {
     fs::write(directory.join(RECORD_FILE), bytes).unwrap();
     SigningRecord::open(directory, GENESIS).map(|opened| (opened.height, opened.entries))
@@ -211,19 +212,17 @@ fn a_flipped_bit_in_what_was_synced_halts_and_in_what_was_not_is_cut_off() {
     let (_parent, directory) = created();
     let (bytes, durable) = three_heights(&directory);
     for offset in 0..bytes.len() {
-        for bit in [0, 3, 7] {
-            let mut damaged = bytes.clone();
-            damaged[offset] ^= 1 << bit;
-            match opened_with(&directory, &damaged) {
-                Err(SigningRecordError::Damaged { .. }) => {
-                    assert!(offset < durable, "byte {offset} was never made durable");
-                }
-                Ok((height, entries)) => {
-                    assert!(offset >= durable, "byte {offset} was made durable");
-                    assert!(height == 3 && entries.len() >= 2, "byte {offset}");
-                }
-                Err(error) => assert!(offset < HEADER_BYTES, "byte {offset}: {error}"),
+        let mut damaged = bytes.clone();
+        damaged[offset] ^= 1 << (offset % 8);
+        match opened_with(&directory, &damaged) {
+            Err(SigningRecordError::Damaged { .. }) => {
+                assert!(offset < durable, "byte {offset} was never made durable");
             }
+            Ok((height, entries)) => {
+                assert!(offset >= durable, "byte {offset} was made durable");
+                assert!(height == 3 && entries.len() >= 2, "byte {offset}");
+            }
+            Err(error) => assert!(offset < HEADER_BYTES, "byte {offset}: {error}"),
         }
     }
 }
@@ -292,6 +291,9 @@ fn appending_and_syncing_costs_one_sync_of_the_disk() {
 }
 
 proptest! {
+    // Each case syncs a disk many times.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// Whatever was done, a kill or a power loss at any byte after the last sync loses nothing that was synced.
     #[test]
     fn nothing_synced_is_ever_lost(

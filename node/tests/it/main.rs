@@ -1,3 +1,8 @@
 //! The node's parts on real sockets and disks of one machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where its ground is missing"
+)]
 
 mod network;
