@@ -138,15 +138,15 @@ impl Connection {
     ///
     /// [`CallError::Refused`] by the first node whose refusal would be the same elsewhere, or by the last one;
     /// [`CallError::Unreachable`].
-    pub async fn call<T>(
+    pub async fn call<T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
         wait: Duration,
-        call: impl AsyncFn(Node) -> Result<Response<T>, Status>,
+        call: impl Fn(Node) -> F,
     ) -> Result<(T, &Node), CallError> {
         let mut tried = Vec::new();
         let mut refused = None;
         for node in &self.nodes {
-            match call_one(node, wait, &call).await {
+            match call_one(node, wait, call(node.clone())).await {
                 Ok(answer) => return Ok((answer, node)),
                 Err(CallError::Unreachable { tried: reason }) => tried.push(reason),
                 // What this node cannot do now another may.
@@ -160,7 +160,7 @@ impl Connection {
     }
 }
 
-/// Calls one node.
+/// Waits for the answer of one node, which `call` was made to.
 ///
 /// # Errors
 ///
@@ -168,11 +168,11 @@ impl Connection {
 pub async fn call_one<T>(
     node: &Node,
     wait: Duration,
-    call: &impl AsyncFn(Node) -> Result<Response<T>, Status>,
+    call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, CallError> {
     let unreachable =
         |reason: &str| CallError::Unreachable { tried: format!("{}: {reason}", node.address) };
-    match tokio::time::timeout(ANSWER_TIMEOUT.saturating_add(wait), call(node.clone())).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT.saturating_add(wait), call).await {
         Err(_) => Err(unreachable("no answer in time")),
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) if problem::is_unreachable(&status) => {

@@ -224,14 +224,14 @@ impl Client {
         self.check_network(did)?;
         let found = self
             .ask(
-                async |node: Node, min_height| {
+                |node, min_height| {
                     let request = v1::ResolveRequest {
                         did: text.clone(),
                         min_height,
                         version_id: version_id.clone(),
                         version_time: version_time.clone(),
                     };
-                    node.resolver().resolve(request).await
+                    async move { node.resolver().resolve(request).await }
                 },
                 |verifier, response| verifier.resolution(did, asked, response),
             )
@@ -276,9 +276,9 @@ impl Client {
         self.check_network(did)?;
         let (answer, _, _) = self
             .ask(
-                async |node: Node, min_height| {
+                |node, min_height| {
                     let request = v1::HistoryRequest { did: text.clone(), min_height };
-                    node.resolver().history(request).await
+                    async move { node.resolver().history(request).await }
                 },
                 |verifier, response| verifier.history(did, response),
             )
@@ -300,7 +300,10 @@ impl Client {
         let request = v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms };
         let (state, node) = self
             .connection
-            .call(wait, async |node| node.ledger().get_transaction(request.clone()).await)
+            .call(wait, |node| {
+                let request = request.clone();
+                async move { node.ledger().get_transaction(request).await }
+            })
             .await?;
         self.transaction_state(id, node, state).await
     }
@@ -339,10 +342,8 @@ impl Client {
             // From just below, so that the answer has at least the header that is trusted already.
             let from_height = trusted.height.saturating_sub(1);
             let request = v1::GetTrustBundleRequest { from_height };
-            let bundle = call_one(node, Duration::ZERO, &async |node: Node| {
-                node.ledger().get_trust_bundle(request).await
-            })
-            .await?;
+            let mut ledger = node.ledger();
+            let bundle = call_one(node, Duration::ZERO, ledger.get_trust_bundle(request)).await?;
             let more = bundle.light_blocks.len() > 1;
             let chain = self.chain();
             let followed = light::follow(
@@ -381,9 +382,9 @@ impl Client {
     /// Asks a node and checks its answer from the trusted header that stood when the question was put: answers to
     /// questions asked at once may come in any order. If the validator set has changed, follows the changes and asks
     /// once more.
-    async fn ask<R, T>(
+    async fn ask<R, T, F: Future<Output = Result<tonic::Response<R>, tonic::Status>>>(
         &self,
-        call: impl AsyncFn(Node, u64) -> Result<tonic::Response<R>, tonic::Status>,
+        call: impl Fn(Node, u64) -> F,
         check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,
     ) -> Result<(Answer<T>, R, String), ReadError> {
         let mut followed = false;
@@ -392,7 +393,7 @@ impl Client {
             let min_height = trusted.height.max(self.options.min_height);
             let (response, node) = self
                 .connection
-                .call(Duration::ZERO, async |node| call(node, min_height).await)
+                .call(Duration::ZERO, |node| call(node, min_height))
                 .await
                 .map_err(unproved)?;
             match self.check(&trusted, |verifier| check(verifier, &response)) {
@@ -494,10 +495,8 @@ impl Client {
             return Ok(());
         }
         let request = v1::GetHistoryProofRequest { height: base.height, at_height: height };
-        let proof = call_one(node, Duration::ZERO, &async |node: Node| {
-            node.ledger().get_history_proof(request).await
-        })
-        .await?;
+        let mut ledger = node.ledger();
+        let proof = call_one(node, Duration::ZERO, ledger.get_history_proof(request)).await?;
         light::check_descent(base, signed, &proof).map_err(|error| self.refuse(node, error.into()))
     }
 
@@ -570,7 +569,7 @@ pub async fn fetch_genesis(
     genesis_hash: &Hash,
 ) -> Result<Chain, ReadError> {
     let (answer, node) = connection
-        .call(Duration::ZERO, async |node| {
+        .call(Duration::ZERO, |node| async move {
             node.ledger().get_genesis(v1::GetGenesisRequest {}).await
         })
         .await?;

@@ -387,7 +387,10 @@ impl Client {
         let request = v1::SubmitRequest { transaction: bytes, wait_ms: wait_ms(asked) };
         let called = self
             .connection()
-            .call(asked.min(WAIT_ONCE), async |node| node.ledger().submit(request.clone()).await)
+            .call(asked.min(WAIT_ONCE), |node| {
+                let request = request.clone();
+                async move { node.ledger().submit(request).await }
+            })
             .await;
         let mut state = match called {
             Ok((state, node)) => self.transaction_state(&id, node, state).await?,

@@ -114,7 +114,7 @@ impl World {
 }
 
 #[test]
-fn the_truth_is_verified() {
+fn a12_the_truth_is_verified_from_genesis_and_proofs_alone() {
     let world = world();
     let (chain, trusted) = (world.network.chain(), world.genesis());
     let verifier = Verifier { chain, trusted: &trusted, policy: Policy::at(START_MS + 5_000) };
@@ -171,7 +171,7 @@ fn absence_is_verified() {
 }
 
 #[test]
-fn d8_a_forged_document_is_refused() {
+fn a_forged_document_is_refused() {
     let world = world();
     let mut answer = world.answer();
     let thief = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
@@ -180,7 +180,7 @@ fn d8_a_forged_document_is_refused() {
 }
 
 #[test]
-fn d8_a_withheld_document_is_refused() {
+fn a_withheld_document_is_refused() {
     let world = world();
     let mut answer = world.answer();
     answer.document = None;
@@ -188,7 +188,7 @@ fn d8_a_withheld_document_is_refused() {
 }
 
 #[test]
-fn d8_an_old_version_as_the_current_one_is_refused() {
+fn an_old_version_as_the_current_one_is_refused() {
     let world = world();
     let old = world.network.resolve_at(&world.holder.did, Some(2), 4).unwrap();
     // With all its heads it is not what was asked for; without them it is not what is proved.
@@ -235,7 +235,7 @@ fn d8_absence_under_an_old_header_is_refused() {
 }
 
 #[test]
-fn d8_absence_of_another_did_is_refused() {
+fn absence_of_another_did_is_refused() {
     let world = world();
     let mut answer = world.answer();
     let authority = world.ministries.registrar.did.clone();
@@ -247,7 +247,7 @@ fn d8_absence_of_another_did_is_refused() {
 }
 
 #[test]
-fn d8_invented_absence_is_refused() {
+fn invented_absence_is_refused() {
     let world = world();
     let mut answer = world.answer();
     let entry = &mut answer.proof.as_mut().unwrap().entries[0];
@@ -262,7 +262,7 @@ fn d8_invented_absence_is_refused() {
 }
 
 #[test]
-fn d8_a_proof_of_absence_with_a_version_is_refused() {
+fn a_proof_of_absence_with_a_version_is_refused() {
     let world = world();
     let before = world.network.resolve_at(&world.other.did, None, 2).unwrap();
     let mut answer = world.network.resolve_at(&world.other.did, None, 4).unwrap();
@@ -275,7 +275,7 @@ fn d8_a_proof_of_absence_with_a_version_is_refused() {
 }
 
 #[test]
-fn d8_an_answer_without_a_proof_is_refused() {
+fn an_answer_without_a_proof_is_refused() {
     let world = world();
     let mut answer = world.answer();
     answer.proof = None;
@@ -283,7 +283,7 @@ fn d8_an_answer_without_a_proof_is_refused() {
 }
 
 #[test]
-fn d8_a_withheld_entry_in_the_history_is_refused() {
+fn a_withheld_entry_in_the_history_is_refused() {
     let world = world();
     let honest = world.network.history(&world.holder.did).unwrap();
     assert_eq!(world.check_history(&honest), Ok(()));
@@ -300,7 +300,7 @@ fn d8_a_withheld_entry_in_the_history_is_refused() {
 }
 
 #[test]
-fn d8_a_rewritten_entry_in_the_history_is_refused() {
+fn a_rewritten_entry_in_the_history_is_refused() {
     let world = world();
     let mut answer = world.network.history(&world.holder.did).unwrap();
     answer.versions[1].head.as_mut().unwrap().actor = v1::Actor::Authority.into();
@@ -308,7 +308,7 @@ fn d8_a_rewritten_entry_in_the_history_is_refused() {
 }
 
 #[test]
-fn d8_the_head_of_another_did_is_refused() {
+fn the_head_of_another_did_is_refused() {
     let world = world();
     let mut answer = world.network.history(&world.holder.did).unwrap();
     answer.versions[1].head.as_mut().unwrap().did = world.other.did.digest().to_vec();
@@ -316,7 +316,7 @@ fn d8_the_head_of_another_did_is_refused() {
 }
 
 #[test]
-fn d8_the_answer_of_another_network_is_refused() {
+fn the_answer_of_another_network_is_refused() {
     let world = world();
     // The same name and the same kind of network, with other keys and so another genesis.
     let (mut network, ministries) = MemoryNetwork::new("test", START_MS).unwrap();
@@ -340,7 +340,7 @@ fn d8_the_answer_of_another_network_is_refused() {
 }
 
 #[test]
-fn d8_a_branch_of_another_validator_set_is_refused() {
+fn a_branch_of_another_validator_set_is_refused() {
     let world = world();
     let (others, _) = MemoryNetwork::new("test", START_MS).unwrap();
     let mut answer = world.answer();
@@ -370,7 +370,7 @@ fn d8_a_branch_of_another_validator_set_is_refused() {
 }
 
 #[test]
-fn d8_a_certificate_of_too_few_is_refused() {
+fn a_certificate_of_too_few_is_refused() {
     let world = world();
     let mut answer = world.answer();
     let signed = answer.proof.as_mut().unwrap().signed_header.as_mut().unwrap();
@@ -385,7 +385,7 @@ fn d8_a_certificate_of_too_few_is_refused() {
 }
 
 #[test]
-fn d8_a_changed_header_is_refused() {
+fn a_changed_header_is_refused() {
     let world = world();
     let mut answer = world.answer();
     let signed = answer.proof.as_mut().unwrap().signed_header.as_mut().unwrap();
@@ -400,7 +400,7 @@ fn d8_a_changed_header_is_refused() {
 }
 
 #[test]
-fn d8_a_second_certified_header_of_a_height_is_a_fork() {
+fn a_second_certified_header_of_a_height_is_a_fork() {
     let mut world = world();
     let mut branch = world.network.clone();
     branch.commit(START_MS + 5_000, &[]).unwrap();
