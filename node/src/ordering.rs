@@ -52,6 +52,9 @@ pub enum OrderingError {
     /// A block could not be persisted.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The network task ended by itself, which it never should.
+    #[error("the network task ended; start the node again")]
+    NetworkEnded,
     /// A decided block that this node did not execute before does not execute now.
     #[error(
         "the decided block of height {height} cannot be executed ({reason}); install the release the other validators run"
@@ -70,7 +73,7 @@ impl OrderingError {
     pub const fn may_restart(&self) -> bool {
         match self {
             Self::Halted(reason) => reason.may_restart(),
-            Self::SigningRecord(_) | Self::Storage(_) => true,
+            Self::SigningRecord(_) | Self::Storage(_) | Self::NetworkEnded => true,
             Self::Start(_) | Self::Execution { .. } => false,
         }
     }
@@ -215,7 +218,7 @@ impl Ordering {
                 }
                 event = network.next() => match event {
                     Some(event) => self.on_network(event),
-                    None => return Ok(()),
+                    None => return Err(OrderingError::NetworkEnded),
                 },
                 changed = pending.changed() => {
                     if changed.is_err() { return Ok(()) }
