@@ -15,9 +15,10 @@ use arc_malachitebft_core_types::{
     PolkaCertificate, PolkaSignature, Round, RoundCertificate, RoundCertificateType,
     RoundSignature, SignedMessage, Timeout, TimeoutKind, Validity, ValueOrigin, VoteType,
 };
+use sillok_ledger::header_hash;
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::v1::wal_entry::Entry;
-use sillok_proto::{CanonicalError, Hash, Tag, decode, v1};
+use sillok_proto::{CanonicalError, Hash, decode, v1};
 use std::sync::Arc;
 
 pub(crate) type SignedVote = SignedMessage<Vocabulary, BlockVote>;
@@ -152,7 +153,7 @@ fn at_most(len: usize, max: usize) -> Result<(), MessageError> {
 /// A block and its header hash.
 pub(crate) fn block_value(block: Arc<v1::Block>) -> Result<BlockValue, MessageError> {
     let header = block.header.as_ref().ok_or(MessageError::Missing { field: "header" })?;
-    Ok(BlockValue { id: Tag::Header.hash_message(header), block })
+    Ok(BlockValue { id: header_hash(header), block })
 }
 
 // ------------------------------------------------------------------------------------- votes

@@ -5,6 +5,7 @@
 use crate::context::{ValidatorKey, Validators};
 use crate::mutant::Mutant;
 use crate::signature::{SignatureScheme, Signer};
+use sillok_ledger::certificate::ValidatorSetError;
 use sillok_proto::{Hash, v1};
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub struct HostConfig {
     pub sync_blocks_max: u32,
     /// Host bugs to be noticed by the simulation.
     #[cfg(any(test, feature = "testing"))]
-    pub mutant: Option<Mutant>,
+    pub mutants: Vec<Mutant>,
 }
 
 impl HostConfig {
@@ -56,14 +57,14 @@ impl HostConfig {
             sync_timeout_ms: 5_000,
             sync_blocks_max: 16,
             #[cfg(any(test, feature = "testing"))]
-            mutant: None,
+            mutants: Vec::new(),
         }
     }
 
     /// Whether the host is to have this bug: never outside of tests.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn has(&self, bug: Mutant) -> bool {
-        self.mutant == Some(bug)
+        self.mutants.contains(&bug)
     }
 
     #[cfg(not(any(test, feature = "testing")))]
@@ -153,13 +154,13 @@ pub struct SigningRecord {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A validator set is empty, unsorted, too large, or holds a key that is not 32 bytes.
-    #[error("the validator set of height {height} is malformed ({reason}); report this")]
+    /// A validator set is not one the ledger makes.
+    #[error("the validator set of height {height} is malformed; report this")]
     ValidatorSet {
         /// Height of the set.
         height: u64,
         /// What is wrong.
-        reason: &'static str,
+        source: ValidatorSetError,
     },
     /// The proposer order is not a permutation of the set.
     #[error(

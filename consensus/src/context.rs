@@ -7,6 +7,7 @@ use arc_malachitebft_core_types::{
     Address, Context, Height, LinearTimeouts, NilOrVal, Proposal, ProposalPart, Round,
     SignedExtension, SigningScheme, Validator, ValidatorSet, Value, Vote, VoteType, VotingPower,
 };
+use sillok_ledger::certificate::{VALIDATORS_MAX, check_validator_set};
 use sillok_proto::{Hash, v1};
 use std::fmt;
 use std::sync::Arc;
@@ -269,29 +270,16 @@ pub(crate) struct Validators {
 
 impl Validators {
     /// The largest set: certificates and queues are bounded by it.
-    pub(crate) const COUNT_MAX: usize = 100;
+    pub(crate) const COUNT_MAX: usize = VALIDATORS_MAX;
 
-    /// The members' keys, if the set is well-formed: not empty, sorted, unique, 32 bytes each.
+    /// The members' keys, if the set is well-formed.
     pub(crate) fn members_of(
         set: &v1::ValidatorSet,
         height: u64,
     ) -> Result<Vec<ValidatorKey>, StartError> {
-        let wrong = |reason| StartError::ValidatorSet { height, reason };
-        let keys = set
-            .validators
-            .iter()
-            .map(|validator| Signatures::decode_public_key(&validator.public_key).map_err(wrong))
-            .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() {
-            return Err(wrong("it is empty"));
-        }
-        if keys.len() > Self::COUNT_MAX {
-            return Err(wrong("it is larger than the protocol allows"));
-        }
-        if !keys.is_sorted_by(|a, b| a < b) {
-            return Err(wrong("its keys are not ascending"));
-        }
-        Ok(keys)
+        check_validator_set(set).map_err(|source| StartError::ValidatorSet { height, source })?;
+        let key = |validator: &v1::Validator| validator.public_key.as_slice().try_into().ok();
+        Ok(set.validators.iter().filter_map(key).map(ValidatorKey).collect())
     }
 
     pub(crate) fn new(

@@ -47,7 +47,8 @@ pub enum Event {
         /// What execution said.
         verdict: Verdict,
     },
-    /// The decided block is persisted (block, certificate, state and tip in one synced write).
+    /// The decided block is persisted (block, certificate, state and tip in one synced write). Tell
+    /// [`Event::TransactionsPending`] first, or the next height begins for what this block has just taken.
     Committed {
         /// What the next height starts from.
         next: HeightStart,

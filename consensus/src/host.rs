@@ -253,7 +253,12 @@ impl Host {
         self.phase = Phase::Held;
         self.effects.begin(self.start.height);
         self.effects.votes = false;
-        self.announce();
+        // A node that is catching up has nothing that others lack; it speaks up again when the timer says so.
+        if self.sync.best_tip() < self.start.height {
+            self.announce();
+        } else if !self.effects.timers.is_set(Purpose::Announce) {
+            self.effects.set_timer(Purpose::Announce, self.effects.config.announce_ms);
+        }
         self.effects.set_timer(Purpose::Heartbeat, self.effects.config.heartbeat_ms);
         self.begin_if_due()?;
         self.pursue_sync()
@@ -295,6 +300,9 @@ impl Host {
         if self.effects.votes {
             if recorded == height {
                 entries = std::mem::take(&mut self.record);
+                if self.effects.config.has(Mutant::RecordNotFed) {
+                    entries.clear();
+                }
             } else {
                 self.record.clear();
                 self.effects.begin_record();

@@ -3,11 +3,18 @@
 //! Named here and not in `testing` so that the places they touch need no conditional compilation; outside of tests
 //! [`crate::HostConfig`] has no field to switch one on.
 
+#![cfg_attr(
+    not(any(test, feature = "testing")),
+    allow(dead_code, unreachable_pub, reason = "public to tests only")
+)]
+
 /// A host bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
     /// The signing record is not replayed after a restart.
     NoWalReplay,
+    /// The sign guard knows the signing record, but the core is not fed with it.
+    RecordNotFed,
     /// Messages leave before what they say is durable.
     PublishBeforeSync,
     /// The sign guard allows everything.
@@ -28,8 +35,9 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoWalReplay,
+        Self::RecordNotFed,
         Self::PublishBeforeSync,
         Self::NoSignGuard,
         Self::StaleTimers,

@@ -1,11 +1,12 @@
 //! The strings validators sign: tag, genesis hash, statement (PROTOCOL §6.2).
 //!
-//! The height and round are signed, the signer is not: it is the key. One place builds the strings for signing, for
-//! verifying, and for the tests' checkers.
+//! The height and round are signed, the signer is not: it is the key. The strings themselves are the ledger's, so that what
+//! is signed here is what a light client verifies.
 
 use crate::context::{BlockHeight, BlockProposal, BlockVote, round_number};
 use arc_malachitebft_core_types::{NilOrVal, Round, VoteType};
-use sillok_proto::{Hash, Tag, encode, v1};
+use sillok_ledger::{precommit_string, prevote_string, proposal_string};
+use sillok_proto::{Hash, v1};
 
 pub(crate) fn vote(genesis: &Hash, vote: &BlockVote) -> Vec<u8> {
     vote_of(genesis, vote.vote_type, vote.height, vote.round, &vote.value)
@@ -26,15 +27,14 @@ pub(crate) fn vote_of(
             NilOrVal::Val(id) => id.to_vec(),
         },
     };
-    let tag = match vote_type {
-        VoteType::Prevote => Tag::SignPrevote,
-        VoteType::Precommit => Tag::SignPrecommit,
-    };
-    tag.signed_string(genesis, &encode(&statement))
+    match vote_type {
+        VoteType::Prevote => prevote_string(genesis, &statement),
+        VoteType::Precommit => precommit_string(genesis, &statement),
+    }
 }
 
 pub(crate) fn proposal(genesis: &Hash, proposal: &BlockProposal) -> Vec<u8> {
-    Tag::SignProposal.signed_string(genesis, &encode(&proposal_statement(proposal)))
+    proposal_string(genesis, &proposal_statement(proposal))
 }
 
 pub(crate) fn proposal_statement(proposal: &BlockProposal) -> v1::ProposalStatement {

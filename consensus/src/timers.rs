@@ -28,9 +28,8 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Sets the timer of a purpose, in place of an earlier one.
+    /// Sets a timer; the caller cancels an earlier one of the same purpose.
     pub(crate) fn set(&mut self, purpose: Purpose, after_ms: u64, actions: &mut Vec<Action>) {
-        self.cancel(|live| live == purpose, actions);
         let id = TimerId(self.next);
         self.next = self.next.saturating_add(1);
         self.live.insert(id, purpose);

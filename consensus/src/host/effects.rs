@@ -97,6 +97,9 @@ impl Effects {
     }
 
     pub(crate) fn set_timer(&mut self, purpose: Purpose, after_ms: u64) {
+        if !self.config.has(Mutant::StaleTimers) {
+            self.cancel_timer(purpose);
+        }
         self.timers.set(purpose, after_ms, &mut self.actions);
     }
 

@@ -1,0 +1,3 @@
+//! Traitors, each named after its sin.
+
+pub(super) mod equivocator;
