@@ -1,7 +1,7 @@
 //! Building and executing blocks: a block and its parent state in, the next state out.
 //!
 //! The proposer executes before it proposes and every validator executes before it prevotes, so a committed block
-//! proves its own state. Both go through [`Run`]; they differ in what a refusal means: the proposer leaves the
+//! proves its own state. Both go through `Run`; they differ in what a refusal means: the proposer leaves the
 //! transaction out, a validator refuses the block.
 
 use crate::admit::{self, Frame, Replay, SignatureVerifier};
