@@ -1,0 +1,260 @@
+//! The golden bytes of the record: every string that is hashed or signed about an operation, a transaction and a block,
+//! for clients in other languages. They are law: a change to one is a new protocol version (PROTOCOL, Part I).
+//!
+//! Keys: the secret of a key is BLAKE3 of its name (`alice/1`, `p256:alice`, …), as a seed of Ed25519 or a scalar of
+//! P-256; an X25519 key is BLAKE3 of its name with the two highest bits of the last byte cleared. Signatures are
+//! deterministic (RFC 8032; RFC 6979, normalized to low s). Logs, trees, votes and proofs are in `proofs.json`.
+
+use crate::story::{
+    created, deactivate, founded, give_up, happened_in, restore, set_device, take_away, together,
+    update,
+};
+use crate::support::{STEP_MS, World, agreement, device, document, key, sign};
+use sillok_did_method::{
+    Did, Recovery, acting_role_string, approval_string, author_statement, author_statement_hash,
+    author_string, document_hash, head_hash, inception, inception_digest, key_id, operation_hash,
+    operation_list_hash, private_content_hash, submitter_string, transaction_id,
+};
+use sillok_ledger::{
+    LeafKind, TransactionLeaf, TreeKey, genesis_header, header_hash, organization_digest, pad,
+};
+use sillok_proto::{Hash, Tag, encode, v1};
+use std::collections::BTreeMap;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/record.json");
+
+#[derive(Default)]
+struct Vectors(BTreeMap<String, String>);
+
+impl Vectors {
+    fn put(&mut self, name: impl Into<String>, bytes: &[u8]) {
+        self.text(name, hex::encode(bytes));
+    }
+
+    fn text(&mut self, name: impl Into<String>, text: String) {
+        assert!(self.0.insert(name.into(), text).is_none(), "each name once");
+    }
+}
+
+fn keys_and_documents(out: &mut Vectors) {
+    for name in ["alice/1", "p256:alice", "x25519:alice"] {
+        out.put(format!("key {name}"), &encode(&key(name)));
+        out.put(format!("key {name} id"), &key_id(&key(name)).0);
+    }
+    for name in ["alice/1", "p256:alice"] {
+        out.put(format!("signature of {name} over \"message\""), &sign(name, b"message").signature);
+    }
+    let holder = document([device("alice/1"), agreement("x25519:alice")]);
+    out.put("document holder", &encode(&holder));
+    out.put("document holder hash", &document_hash(&holder).0);
+    out.put("document empty hash", &document_hash(&v1::DidDocument::default()).0);
+
+    let authority = Hash([0xaa; 32]);
+    let assisted = Recovery::Assisted { countersigner: Hash([0xbb; 32]) };
+    for (name, recovery) in [("none", Recovery::None), ("countersigner bb*32", assisted)] {
+        let name = format!("inception holder, authority aa*32, recovery {name}");
+        let inception = inception(v1::Kind::Holder, &holder, Some(&authority), &recovery);
+        let digest = inception_digest(&inception);
+        out.put(&name, &encode(&inception));
+        out.put(format!("{name}, digest"), &digest.0);
+        out.text(format!("{name}, did"), Did::new("test", digest).unwrap().to_string());
+    }
+}
+
+fn network(out: &mut Vectors, world: &World) {
+    let chain = &world.chain;
+    out.put("genesis", &encode(chain.genesis()));
+    out.put("genesis hash", &chain.hash().0);
+    let registrar = crate::support::organization_document("registrar");
+    out.put("genesis organization registrar digest", &organization_digest(&registrar).0);
+    let root = Hash::from_slice(&world.tip.header.state_root).unwrap();
+    let header = genesis_header(chain, root);
+    out.put("genesis state root", &root.0);
+    out.put("genesis header", &encode(&header));
+    out.put("genesis header hash", &header_hash(&header).0);
+    for (name, kind) in [
+        ("head", LeafKind::Head),
+        ("used-key", LeafKind::UsedKey),
+        ("list", LeafKind::List),
+        ("chunk", LeafKind::Chunk),
+        ("entry-record", LeafKind::EntryRecord),
+        ("grant", LeafKind::Grant),
+        ("type", LeafKind::Type),
+        ("governance", LeafKind::Governance),
+        ("parameter", LeafKind::Parameter),
+        ("private", LeafKind::Private),
+    ] {
+        let key = TreeKey::new(kind, b"name");
+        out.put(format!("tree-key of kind {name} ({}), name \"name\"", kind as u8), key.as_bytes());
+    }
+}
+
+/// Each kind of operation, with what its authors sign and the head it writes.
+fn operations(out: &mut Vectors) {
+    let alice = || created("alice");
+    let genesis = *World::new().chain.hash();
+    for (name, happened, draft) in [
+        ("create holder", vec![], alice()),
+        ("create organization", vec![], founded("agency")),
+        ("update", vec![alice()], update("alice").any()),
+        ("update of the recovery rule", vec![alice()], update("alice").recovery(None)),
+        ("set device by controller", vec![alice()], set_device("alice", "p256:alice").whole_list()),
+        ("set device none by controller", vec![alice()], give_up("alice")),
+        ("set device none by authority", vec![alice()], take_away("alice")),
+        ("set device by authority and countersigner", vec![alice()], restore("alice", "alice/2")),
+        ("deactivate", vec![alice()], deactivate("alice")),
+    ] {
+        let mut world = happened_in(&happened);
+        let transaction = world.transaction(&draft);
+        let body = transaction.body.clone().unwrap();
+        let signatures = transaction.signatures.clone().unwrap();
+        out.put(format!("operation {name}"), &encode(&body.operations[0]));
+        out.put(
+            format!("operation {name}, hash"),
+            &operation_hash(&genesis, &body.operations[0]).0,
+        );
+        out.put(
+            format!("operation {name}, list hash"),
+            &operation_list_hash(&genesis, &body.operations).0,
+        );
+        let statement = author_statement(&genesis, &body, 0, &signatures.operations[0]).unwrap();
+        if !signatures.operations[0].signatures.is_empty() {
+            out.put(format!("operation {name}, author statement"), &encode(&statement));
+            out.put(
+                format!("operation {name}, author string"),
+                &author_string(&genesis, &statement),
+            );
+            out.put(
+                format!("operation {name}, author statement hash"),
+                &author_statement_hash(&genesis, &statement).0,
+            );
+        }
+        transaction_parts(out, name, &genesis, &transaction);
+        world.run_transaction(transaction, world.next_time_ms(STEP_MS)).unwrap();
+        let head = world.heads_written().pop().unwrap();
+        out.put(format!("head after {name}"), &encode(&head));
+        out.put(format!("head after {name}, hash"), &head_hash(&head).0);
+    }
+}
+
+fn transaction_parts(out: &mut Vectors, name: &str, genesis: &Hash, transaction: &v1::Transaction) {
+    let body = transaction.body.as_ref().unwrap();
+    let id = transaction_id(genesis, body);
+    let leaf = TransactionLeaf::of(genesis, transaction).unwrap();
+    out.put(format!("transaction {name}"), &encode(transaction));
+    out.put(format!("transaction {name}, body"), &encode(body));
+    out.put(format!("transaction {name}, id"), &id.0);
+    out.put(format!("transaction {name}, submitter string"), &submitter_string(genesis, &id));
+    out.put(
+        format!("transaction {name}, public signatures"),
+        &encode(transaction.signatures.as_ref().unwrap()),
+    );
+    out.put(format!("transaction {name}, signatures hash"), &leaf.signatures.0);
+    out.put(format!("transaction {name}, leaf"), &leaf.hash().0);
+}
+
+/// No operation of this version uses them; their form is law already.
+fn private_parts(out: &mut Vectors) {
+    let mut world = World::new();
+    let genesis = *world.chain.hash();
+    let operation = Hash([0x0d; 32]);
+    let approval =
+        v1::ApprovalStatement { operation_hash: operation.to_vec(), expires_ms: 1_795_251_900_000 };
+    out.put("approval statement", &encode(&approval));
+    out.put("approval string", &approval_string(&genesis, &approval));
+    out.put("acting role string of operation 0d*32", &acting_role_string(&genesis, &operation));
+
+    let smallest = pad(v1::PrivateContent {
+        salt: vec![1; 32],
+        acting_role: vec![2; 32],
+        handle: vec![3; 32],
+        ..v1::PrivateContent::default()
+    });
+    let largest = pad(v1::PrivateContent {
+        approvers: (4..8).map(|n| vec![n; 32]).collect(),
+        channel: u32::MAX,
+        reason: u32::MAX,
+        organization_code: vec![8; 32],
+        padding: vec![],
+        ..smallest.clone()
+    });
+    for (name, content) in [("smallest", &smallest), ("largest", &largest)] {
+        assert_eq!(sillok_ledger::check_private_content(content), Ok(()));
+        out.put(format!("private content {name}"), &encode(content));
+        out.put(format!("private content {name}, hash"), &private_content_hash(content).0);
+    }
+
+    let private = v1::PrivateSignatures {
+        salt: vec![9; 32],
+        operations: vec![v1::PrivateOperationSignatures {
+            operation: 0,
+            acting_role: Some(sign("role", &acting_role_string(&genesis, &operation))),
+            approvals: vec![v1::Approval {
+                expires_ms: approval.expires_ms,
+                signature: Some(sign("approver", &approval_string(&genesis, &approval))),
+            }],
+        }],
+    };
+    let mut transaction = world.transaction(&created("alice"));
+    transaction.private_signatures = Some(private.clone());
+    let leaf = TransactionLeaf::of(&genesis, &transaction).unwrap();
+    out.put("private signatures", &encode(&private));
+    out.put("private signatures hash", &leaf.private_signatures.0);
+    out.put("private signatures hash of none", &Tag::PrivateSignatures.hash(&[]).0);
+    out.put("transaction leaf with private signatures", &leaf.hash().0);
+
+    transaction.private_signatures = None;
+    let none = TransactionLeaf::of(&genesis, &transaction).unwrap();
+    assert_eq!(none.private_signatures, Tag::PrivateSignatures.hash(&[]));
+    let mut other_salt = private;
+    other_salt.salt = vec![10; 32];
+    transaction.private_signatures = Some(other_salt);
+    let other = TransactionLeaf::of(&genesis, &transaction).unwrap();
+    assert_ne!(other.hash(), leaf.hash(), "the salt is in the leaf");
+}
+
+fn blocks(out: &mut Vectors) {
+    let mut world = World::new();
+    let pair = together(&[created("alice").whole_list(), created("bob").whole_list()]);
+    let bound = world.transaction(&pair);
+    transaction_parts(out, "create twice, whole list", world.chain.hash(), &bound);
+
+    let transaction = world.transaction(&created("alice"));
+    let time_ms = world.next_time_ms(STEP_MS);
+    for (name, transactions) in [("of one create", vec![transaction]), ("empty", vec![])] {
+        let built = world.build(&transactions, time_ms);
+        let header = &built.outcome.header;
+        out.put(format!("block {name}"), &encode(&built.block));
+        out.put(format!("block {name}, header"), &encode(header));
+        out.put(format!("block {name}, hash"), &header_hash(header).0);
+        out.put(format!("block {name}, transactions root"), &header.transactions_root);
+        out.put(format!("block {name}, state root"), &header.state_root);
+        out.put(format!("block {name}, history root"), &header.history_root);
+    }
+}
+
+#[test]
+fn signed_and_hashed_bytes_are_golden() {
+    let mut out = Vectors::default();
+    keys_and_documents(&mut out);
+    network(&mut out, &World::new());
+    operations(&mut out);
+    private_parts(&mut out);
+    blocks(&mut out);
+    let Vectors(actual) = out;
+    let golden: BTreeMap<String, String> =
+        serde_json::from_str(include_str!("../golden/record.json")).unwrap();
+    let differing: Vec<String> = actual
+        .keys()
+        .chain(golden.keys())
+        .filter(|name| actual.get(*name) != golden.get(*name))
+        .map(|name| format!("{name}\n  was {:?}\n  is  {:?}", golden.get(name), actual.get(name)))
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "these bytes are law: a change is a new protocol version and needs a line in docs/CHANGELOG.md\n{}\n\
+         the whole of {FILE} would be:\n{}",
+        differing.join("\n"),
+        serde_json::to_string_pretty(&actual).unwrap()
+    );
+}

@@ -1,0 +1,21 @@
+//! The rules of the record, as stories: what is allowed beside what is refused, by mempool, proposer and validator
+//! alike. `support` makes the network, `story` the transactions.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "what a test builds must be buildable, and its numbers are small"
+)]
+
+mod blocks;
+mod devices;
+mod form;
+mod genesis;
+mod golden;
+mod holders;
+mod organizations;
+mod properties;
+mod repetition;
+mod signing;
+mod story;
+mod support;
