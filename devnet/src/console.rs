@@ -81,6 +81,17 @@ pub fn table<const N: usize>(headings: [&str; N]) -> Table {
     table
 }
 
+/// A table of names and figures.
+#[must_use]
+pub fn figures(rows: impl IntoIterator<Item = (&'static str, String)>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    for (name, value) in rows {
+        table.add_row(vec![Cell::new(name), number(value)]);
+    }
+    table
+}
+
 /// A cell with a number.
 #[must_use]
 pub fn number(value: impl Display) -> Cell {

@@ -467,24 +467,22 @@ pub async fn run(devnet: &Devnet, load: &Load) -> anyhow::Result<()> {
 
 fn print(report: &LoadReport, verified: bool) {
     let style = Style::detect();
-    let mut table = console::table(["", ""]);
-    table.set_header(Vec::<String>::new());
-    let mut row = |name: &str, value: String| {
-        table.add_row(vec![comfy_table::Cell::new(name), console::number(value)]);
-    };
-    row("DIDs created", console::count(report.created as u64));
-    row("in transactions", console::count(report.transactions as u64));
-    row("asked again", console::count(report.retries as u64));
-    row("time", format!("{:.1} s", report.write_seconds));
-    row("writes/s", console::count(report.writes_per_second.round() as u64));
-    row("finality p50", format!("{:.0} ms", report.finality_p50_ms));
-    row("finality p99", format!("{:.0} ms", report.finality_p99_ms));
-    row("finality max", format!("{:.0} ms", report.finality_max_ms));
+    let mut rows = vec![
+        ("DIDs created", console::count(report.created as u64)),
+        ("in transactions", console::count(report.transactions as u64)),
+        ("asked again", console::count(report.retries as u64)),
+        ("time", format!("{:.1} s", report.write_seconds)),
+        ("writes/s", format!("{:.0}", report.writes_per_second)),
+        ("finality p50", format!("{:.0} ms", report.finality_p50_ms)),
+        ("finality p99", format!("{:.0} ms", report.finality_p99_ms)),
+        ("finality max", format!("{:.0} ms", report.finality_max_ms)),
+    ];
     if verified {
-        row("resolved and verified", console::count(report.verified as u64));
-        row("missing", console::count(report.missing.len() as u64));
-        row("verified reads/s", console::count(report.reads_per_second.round() as u64));
+        rows.push(("resolved and verified", console::count(report.verified as u64)));
+        rows.push(("missing", console::count(report.missing.len() as u64)));
+        rows.push(("verified reads/s", format!("{:.0}", report.reads_per_second)));
     }
+    let table = console::figures(rows);
     console::line(table);
     if verified && report.missing.is_empty() {
         console::line(style.good(format!(

@@ -46,17 +46,26 @@ impl ProcessState {
     }
 }
 
-/// The state letter and start time of `/proc/<pid>/stat`. The program's name stands in parentheses and may hold
-/// anything, so the fields are counted from the last one.
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // proc(5): state is field 3, starttime field 22.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some((state, started))
+/// What `/proc/<pid>/stat` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    threads: u32,
+    started: u64,
 }
 
-fn stat(pid: i32) -> Option<(char, u64)> {
+/// Reads a line of `/proc/<pid>/stat`. The program's name stands in parentheses and may hold anything, so the fields are
+/// counted from the last one.
+fn parse_stat(stat: &str) -> Option<Stat> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // proc(5): state is field 3, num_threads field 20, starttime field 22.
+    let state = fields.next()?.chars().next()?;
+    let threads = fields.nth(16)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, threads, started })
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -64,7 +73,7 @@ impl ProcessId {
     /// The running process with this number.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
-        stat(pid).map(|(_, started)| Self { pid, started })
+        stat(pid).map(|stat| Self { pid, started: stat.started })
     }
 
     /// What it is doing now. A child of ours that ended is buried on the way.
@@ -75,9 +84,11 @@ impl ProcessId {
             let _buried = waitpid(Some(pid), WaitOptions::NOHANG);
         }
         match stat(self.pid) {
-            Some((_, started)) if started != self.started => ProcessState::Dead,
-            None | Some(('Z' | 'X', _)) => ProcessState::Dead,
-            Some(('T' | 't', _)) => ProcessState::Paused,
+            None => ProcessState::Dead,
+            Some(stat) if stat.started != self.started => ProcessState::Dead,
+            // The first thread of a killed process may be gone while others still hold its files and locks.
+            Some(Stat { state: 'Z' | 'X', threads: 0 | 1, .. }) => ProcessState::Dead,
+            Some(Stat { state: 'T' | 't', .. }) => ProcessState::Paused,
             Some(_) => ProcessState::Alive,
         }
     }
@@ -181,7 +192,7 @@ mod tests {
     #[test]
     fn a_program_name_with_parentheses_does_not_confuse_the_start_time() {
         let stat = "12 (a) b) (c) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(parse_stat(stat), Some(('T', 4711)));
+        assert_eq!(parse_stat(stat), Some(Stat { state: 'T', threads: 17, started: 4711 }));
     }
 
     #[test]

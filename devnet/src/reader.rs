@@ -5,7 +5,7 @@ use crate::directory::Devnet;
 use anyhow::{Context as _, ensure};
 use sillok_client::read::Client;
 use sillok_client::trust::read_genesis;
-use sillok_client::verify::Asked;
+use sillok_client::verify::{Asked, Resolution};
 use sillok_did_method::Did;
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
@@ -38,8 +38,6 @@ pub struct Found {
     pub head: v1::Head,
     /// Its document.
     pub document: Option<v1::DidDocument>,
-    /// The DID Resolution result.
-    pub json: serde_json::Value,
     /// Height of the certified header.
     pub height: u64,
     /// Validators that signed it.
@@ -50,9 +48,16 @@ pub struct Found {
     pub siblings: usize,
     /// Age of the header, in milliseconds.
     pub age_ms: u64,
+    resolution: Resolution,
 }
 
 impl Found {
+    /// The DID Resolution result.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        self.resolution.to_json()
+    }
+
     /// Hash of the document, in hex.
     #[must_use]
     pub fn document_hash(&self) -> String {
@@ -161,7 +166,7 @@ impl Reader {
         Ok(Some(Found {
             head: version.head,
             document: version.document,
-            json: resolution.to_json(),
+            resolution: resolution.clone(),
             height: answer.height(),
             signatures: certificate.map_or(0, |certificate| certificate.signatures.len()),
             validators: self.client.trusted().next_validators.validators.len(),

@@ -323,7 +323,5 @@ mod tests {
         let world = World::new(&BTreeMap::from([(key, vec![1, 2, 3])])).unwrap();
         let entry = world.prove(&key).unwrap();
         sillok_ledger::proof::verify_entry(&world.root, &entry).unwrap();
-        // What is forged is the key that certifies, never the mathematics.
-        assert_eq!(head_hash(&v1::Head::default()), head_hash(&v1::Head::default()));
     }
 }

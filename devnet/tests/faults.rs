@@ -1,0 +1,369 @@
+//! Networks whose nodes are killed, paused, stopped and lied for: real processes, one network at a time.
+
+#[cfg(test)]
+#[path = "support/harness.rs"]
+mod harness;
+
+#[cfg(test)]
+mod faults {
+    use super::harness::{Network, document};
+    use sillok_client::identity::{IdentityKey, document_of};
+    use sillok_client::keys::KeyAlgorithm::Ed25519;
+    use sillok_client::read::{Client, ReadOptions};
+    use sillok_client::transaction::Terms;
+    use sillok_client::trust::read_genesis;
+    use sillok_client::verify::Asked;
+    use sillok_client::write::WriteError;
+    use sillok_devnet::kill_test::{self, KillTest};
+    use sillok_devnet::liar::{Liar, Lie};
+    use sillok_devnet::process::ProcessState;
+    use sillok_devnet::reader::Reader;
+    use sillok_devnet::scene::controller;
+    use sillok_devnet::submit::Outcome;
+    use sillok_devnet::{network, status, tour};
+    use sillok_did_method::{SUBMIT, transaction_id};
+    use sillok_proto::v1::ledger_client::LedgerClient;
+    use sillok_proto::v1::transaction_state::State;
+    use sillok_proto::{encode, v1};
+    use std::process::Command;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::time::{Duration, Instant};
+
+    /// One network at a time: tests measure patience, and two networks on a small machine try it.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn the_tour_holds_what_it_tells() {
+        let _alone = alone();
+        let network = Network::start("tour", 4, 1);
+        let report = block_on(tour::take(&mut network.devnet(), true)).unwrap();
+        assert_eq!(report.steps.len(), 13);
+        assert!(report.milliseconds < 60_000, "the tour took {} ms", report.milliseconds);
+    }
+
+    #[test]
+    fn b4_every_lie_of_a_node_is_caught() {
+        let _alone = alone();
+        let network = Network::start("liar", 4, 0);
+        block_on(async {
+            for lie in Lie::ALL {
+                catch(&network, lie).await;
+            }
+        });
+    }
+
+    /// A client that trusts the genesis meets a liar.
+    async fn catch(network: &Network, lie: Lie) {
+        let devnet = network.devnet();
+        let scene = network.scene();
+        let liar =
+            Liar::start(lie, &devnet.nodes[0].grpc, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let client = Reader::fresh(&devnet, &liar.url).unwrap();
+        match lie {
+            Lie::OldState => {
+                let (holder, first) = network.holder(Ed25519).await;
+                // At first it is true.
+                assert_eq!(client.resolve(&holder.did).await.unwrap().head, first.head);
+                let end = scene.deactivate(&holder, &first.head, &document(&first)).unwrap();
+                // The client brings a write through it and so has seen a later height.
+                client.client.submit(&end, Duration::from_secs(30)).await.unwrap();
+                assert!(client.resolve(&holder.did).await.is_err(), "{lie} was believed");
+                too_old_is_stale(network, &liar.url, &holder.did).await;
+            }
+            Lie::AbsenceUnderOldHeader => {
+                let holder = scene.holder(Ed25519, false).unwrap();
+                assert!(client.find(&holder.did).await.unwrap().is_none());
+                let create = scene.create(&[&holder]).unwrap();
+                client.client.submit(&create, Duration::from_secs(30)).await.unwrap();
+                assert!(client.find(&holder.did).await.is_err(), "{lie} was believed");
+                too_old_is_stale(network, &liar.url, &holder.did).await;
+            }
+            Lie::WithheldVersion => {
+                let (holder, first) = network.holder(Ed25519).await;
+                let at = scene.commit(&scene.take_device_away(&holder).unwrap(), 0).await.unwrap();
+                client.wait_for(at.height).await.unwrap();
+                let error = client.history(&holder.did).await.unwrap_err();
+                assert!(error.to_string().contains("withheld"), "{error}");
+                let asked = client.resolve_version(&holder.did, first.head.version).await;
+                assert!(asked.is_err(), "{lie} was believed");
+            }
+            Lie::FalseReceipt => {
+                let holder = scene.holder(Ed25519, false).unwrap();
+                let create = scene.create(&[&holder]).unwrap();
+                let told = client.client.submit(&create, Duration::from_secs(5)).await;
+                assert!(matches!(told, Err(WriteError::Read(_))), "{lie} was believed: {told:?}");
+                let truth = network.first_reader().find(&holder.did).await.unwrap();
+                assert!(truth.is_none(), "the liar passed it on");
+            }
+            Lie::ForgedDocument
+            | Lie::ForgedHead
+            | Lie::WithheldEntry
+            | Lie::WrongNetwork
+            | Lie::OtherSet
+            | Lie::ThinCertificate
+            | Lie::SwappedHeader => {
+                let (holder, first) = network.holder(Ed25519).await;
+                let told = client.find(&holder.did).await;
+                assert!(told.is_err(), "{lie} was believed: {told:?}");
+                // A client that has seen the truth is not turned round either.
+                let both = [devnet.nodes[0].grpc.as_str(), liar.url.as_str()];
+                let honest =
+                    Client::in_memory(&both, read_genesis(&devnet.genesis).unwrap()).unwrap();
+                let truth = honest.resolve(&holder.did, Asked::Current).await.unwrap();
+                let version = truth.answer.fresh().unwrap().version.clone().unwrap();
+                assert_eq!(version.head, first.head);
+            }
+        }
+    }
+
+    /// Whoever has seen nothing else is told by the age.
+    async fn too_old_is_stale(network: &Network, liar: &str, did: &sillok_did_method::Did) {
+        let devnet = network.devnet();
+        let newcomer = Client::in_memory(&[liar], read_genesis(&devnet.genesis).unwrap())
+            .unwrap()
+            .with_options(ReadOptions { max_age_ms: 1, ..ReadOptions::default() });
+        let told = newcomer.resolve(did, Asked::Current).await.unwrap();
+        assert!(told.answer.is_stale());
+        assert!(told.answer.fresh().is_err());
+    }
+
+    #[test]
+    fn with_two_of_four_down_writes_stop_and_reads_state_their_height_and_with_three_writes_go_on()
+    {
+        let _alone = alone();
+        let network = Network::start("quorum", 4, 1);
+        block_on(async {
+            let mut devnet = network.devnet();
+            let scene = network.scene();
+            let (holder, before) = network.holder(Ed25519).await;
+            network::kill(&mut devnet, 3).unwrap();
+            network::kill(&mut devnet, 4).unwrap();
+
+            let late = scene.holder(Ed25519, false).unwrap();
+            let create = scene.create(&[&late]).unwrap();
+            let outcome = scene.nodes.try_once(&scene.genesis_hash, &create, 0).await.unwrap();
+            assert!(matches!(outcome, Outcome::Open(_)), "{outcome:?}");
+            for nth in [0, 1, 4] {
+                let reader = network.reader(&devnet.nodes[nth]);
+                let found = reader.resolve(&holder.did).await.unwrap();
+                assert_eq!(found.head, before.head);
+                assert!(found.height >= before.height);
+                assert!(reader.find(&late.did).await.unwrap().is_none());
+            }
+            let stopped_at = status::highest(&devnet).await.unwrap();
+
+            network::start(&mut devnet, 3).unwrap();
+            // The very transaction that waited is ordered; nobody sends it again.
+            let id = transaction_id(&scene.genesis_hash, create.body.as_ref().unwrap());
+            let request =
+                v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms: 50_000 };
+            let mut ledger = LedgerClient::connect(devnet.nodes[0].grpc.clone()).await.unwrap();
+            let state = ledger.get_transaction(request).await.unwrap().into_inner();
+            let Some(State::Committed(committed)) = state.state else { panic!("{state:?}") };
+            assert!(committed.height > stopped_at);
+            let reader = network.reader(&devnet.nodes[2]);
+            let found = reader.resolve_from(&late.did, committed.height).await.unwrap();
+            assert_eq!(found.document, Some(late.document()));
+            assert_eq!(found.signatures, 3);
+        });
+    }
+
+    #[test]
+    fn a_transaction_signed_by_a_key_that_is_rotated_while_it_waits_is_refused_by_every_node_alike()
+    {
+        let _alone = alone();
+        let network = Network::start("rotation", 4, 0);
+        block_on(async {
+            let devnet = network.devnet();
+            let scene = network.scene();
+            let reader = network.first_reader();
+            // Nothing is ordered while two of four are frozen, so both transactions wait together.
+            network::pause(&devnet, 3).unwrap();
+            network::pause(&devnet, 4).unwrap();
+            let rival = reader.resolve(&scene.rival.did).await.unwrap();
+            let before = document(&rival);
+            let new = IdentityKey::generate(Ed25519, SUBMIT).unwrap();
+            let mut keys: Vec<v1::BoundKey> =
+                before.keys.iter().filter(|key| key.relationships & SUBMIT == 0).cloned().collect();
+            keys.push(new.bound());
+            let mut identity = scene.rival.clone();
+            identity.keys.push(new);
+            let rotation = scene
+                .update(&identity, &rival.head, &before, document_of(keys, Vec::new()))
+                .unwrap();
+            let holder = sillok_client::identity::Identity::holder(
+                &devnet.network,
+                Ed25519,
+                false,
+                scene.rival.did.clone(),
+                None,
+            )
+            .unwrap();
+            // Signed by the key that the rotation takes away.
+            let create = scene.create_with(&scene.rival, &[&holder], Terms::NAMED).unwrap();
+            for transaction in [&rotation, &create] {
+                submit_without_waiting(&devnet.nodes[0].grpc, transaction).await;
+                let known =
+                    wait_until_known(&devnet.nodes[1].grpc, &scene.genesis_hash, transaction);
+                known.await;
+            }
+            network::resume(&devnet, 3).unwrap();
+            network::resume(&devnet, 4).unwrap();
+            let rotated = scene.commit(&rotation, 0).await.unwrap();
+            network::wait_for_height(&devnet, rotated.height, Duration::from_secs(30))
+                .await
+                .unwrap();
+            for node in &devnet.nodes {
+                let refused = refusal_on(&node.grpc, &scene.genesis_hash, &create).await;
+                assert!(refused, "{} does not refuse it", node.name);
+                assert!(network.reader(node).find(&holder.did).await.unwrap().is_none());
+            }
+            // The same create under the new key is ordered.
+            let create = scene.create_with(&identity, &[&holder], Terms::NAMED).unwrap();
+            scene.commit(&create, 1).await.unwrap();
+        });
+    }
+
+    async fn submit_without_waiting(url: &str, transaction: &v1::Transaction) {
+        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: 0 };
+        let mut ledger = LedgerClient::connect(url.to_owned()).await.unwrap();
+        let state = ledger.submit(request).await.unwrap().into_inner();
+        assert!(matches!(state.state, Some(State::Pending(_))), "{state:?}");
+    }
+
+    async fn state_on(
+        url: &str,
+        genesis_hash: &sillok_proto::Hash,
+        transaction: &v1::Transaction,
+    ) -> State {
+        let id = transaction_id(genesis_hash, transaction.body.as_ref().unwrap());
+        let request = v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms: 0 };
+        let mut ledger = LedgerClient::connect(url.to_owned()).await.unwrap();
+        ledger.get_transaction(request).await.unwrap().into_inner().state.unwrap()
+    }
+
+    async fn wait_until_known(
+        url: &str,
+        genesis_hash: &sillok_proto::Hash,
+        transaction: &v1::Transaction,
+    ) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while matches!(state_on(url, genesis_hash, transaction).await, State::Unknown(_)) {
+            assert!(Instant::now() < deadline, "the transaction was not passed on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Does the node refuse it, now or as soon as it looks again?
+    async fn refusal_on(
+        url: &str,
+        genesis_hash: &sillok_proto::Hash,
+        transaction: &v1::Transaction,
+    ) -> bool {
+        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: 0 };
+        let mut ledger = LedgerClient::connect(url.to_owned()).await.unwrap();
+        let again = ledger.submit(request).await;
+        let state = state_on(url, genesis_hash, transaction).await;
+        again.is_err() && !matches!(state, State::Committed(_) | State::Pending(_))
+    }
+
+    #[test]
+    fn a_node_stops_when_it_is_told_to_and_a_second_process_in_its_directory_is_refused() {
+        let _alone = alone();
+        let network = Network::start("stop", 4, 0);
+        block_on(async {
+            let mut devnet = network.devnet();
+            let (holder, before) = network.holder(Ed25519).await;
+            let second = Command::new(&devnet.node_binary)
+                .args(["start", "--dir"])
+                .arg(&devnet.nodes[0].directory)
+                .output()
+                .unwrap();
+            assert!(!second.status.success());
+            let said = String::from_utf8_lossy(&second.stderr).into_owned();
+            assert!(said.contains("in use by another process"), "{said}");
+            // The first goes on undisturbed.
+            assert_eq!(
+                network.first_reader().resolve(&holder.did).await.unwrap().head,
+                before.head
+            );
+
+            assert!(network::stop(&mut devnet, 1).unwrap(), "v1 had to be killed");
+            assert!(devnet.node("v1").unwrap().process.is_none());
+            network::restart(&mut devnet, 1).await.unwrap();
+            let found = network.first_reader().resolve(&holder.did).await.unwrap();
+            assert_eq!(found.head, before.head);
+
+            // All at once, and the same network again with its data.
+            let killed = network::down(&mut devnet).unwrap();
+            assert!(killed.is_empty(), "{killed:?} had to be killed");
+            let size = network::Size::default();
+            let binary = devnet.node_binary.clone();
+            let devnet = network::up(&network.directory, &size, binary).await.unwrap();
+            let found = network.first_reader().resolve(&holder.did).await.unwrap();
+            assert_eq!(found.head, before.head);
+            assert_eq!(devnet.nodes.len(), 4);
+        });
+    }
+
+    #[test]
+    fn a_paused_validator_is_shown_as_paused_and_catches_up_when_it_is_resumed() {
+        let _alone = alone();
+        let network = Network::start("pause", 4, 0);
+        block_on(async {
+            let devnet = network.devnet();
+            network::pause(&devnet, 2).unwrap();
+            let (_, found) = network.holder(Ed25519).await;
+            let reports = status::collect(&devnet).await;
+            assert_eq!(reports[1].process, ProcessState::Paused);
+            assert!(reports[0].height >= Some(found.height));
+            network::resume(&devnet, 2).unwrap();
+            let height =
+                network::wait_until_caught_up(&devnet, 2, network::UP_PATIENCE).await.unwrap();
+            assert!(height >= found.height);
+        });
+    }
+
+    #[test]
+    fn nothing_acknowledged_is_lost_when_validators_are_killed_under_load() {
+        let _alone = alone();
+        let network = Network::start("kill", 4, 0);
+        let test = KillTest {
+            kills: 8,
+            in_flight: Some(4),
+            seed: 2,
+            concurrency: 6,
+            batch: 2,
+            rate: 40.0,
+            json: true,
+        };
+        let report = block_on(kill_test::measure(&mut network.devnet(), &test)).unwrap();
+        assert_eq!(report.kills.len(), 8);
+        assert_eq!(report.read_back, report.acknowledged);
+        assert!(report.acknowledged > 0);
+    }
+
+    #[test]
+    fn a_holder_whose_key_nobody_has_cannot_be_changed_by_another_holder() {
+        let _alone = alone();
+        let network = Network::start("holders", 1, 0);
+        block_on(async {
+            let scene = network.scene();
+            let (victim, first) = network.holder(Ed25519).await;
+            let (thief, other) = network.holder(Ed25519).await;
+            let stolen = controller(&thief, &document(&other)).unwrap();
+            let device = sillok_devnet::scene::new_device(Ed25519).unwrap();
+            let theft = scene.set_device(&victim, &first.head, &device, &[stolen]).unwrap();
+            let refusal = scene.refusal(&theft, 0).await.unwrap();
+            assert_eq!(refusal.code, "NOT_AUTHORIZED", "{refusal}");
+        });
+    }
+}
