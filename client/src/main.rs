@@ -1,2 +1,10 @@
-//! sillok
-fn main() {}
+//! `sillok`: the command line of a Sillok network. This file reads the command line; the library does the work.
+
+mod cli;
+
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    cli::run().await
+}

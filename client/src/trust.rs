@@ -358,6 +358,12 @@ impl Trust {
         &self.trusted
     }
 
+    /// The same, kept in memory alone from here on.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { directory: None, ..self.clone() }
+    }
+
     /// Where it is kept.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {

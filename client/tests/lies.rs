@@ -1,5 +1,7 @@
 //! Every kind of lie a node can tell about a DID, and the error that names it. No sockets: the verifier is pure.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
+
 use sillok_client::identity::Identity;
 use sillok_client::keys::{KeyAlgorithm, SecretKey};
 use sillok_client::testing::{MemoryNetwork, Ministries};

@@ -1,0 +1,71 @@
+//! The command line: arguments in, library calls, answers out. Nothing is decided here but what to print and with which
+//! code to end.
+
+mod arguments;
+mod checkpoint;
+mod failure;
+mod key;
+mod network;
+mod output;
+mod read;
+mod session;
+mod write;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use failure::{EXIT_USAGE, Failure};
+use output::Output;
+use std::process::ExitCode;
+
+/// Runs the command on the command line of this process.
+pub(crate) async fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, the rest is bad usage.
+            let _closed = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let output = Output::new(arguments.global.json);
+    match dispatch(&arguments, output).await {
+        Ok(exit) => ExitCode::from(exit),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Key(command) => key::run(command, output),
+        Command::Did(command) => match command {
+            arguments::DidCommand::Resolve(arguments) => {
+                read::resolve(global, arguments, output).await
+            }
+            arguments::DidCommand::History { did } => read::history(global, did, output).await,
+            arguments::DidCommand::Create(arguments) => {
+                write::create(global, arguments, output).await
+            }
+            arguments::DidCommand::Update(arguments) => {
+                write::update(global, arguments, output).await
+            }
+            arguments::DidCommand::SetDevice(arguments) => {
+                write::set_device(global, arguments, output).await
+            }
+            arguments::DidCommand::Deactivate(arguments) => {
+                write::deactivate(global, arguments, output).await
+            }
+        },
+        Command::Tx(arguments::TxCommand::Status { id, wait }) => {
+            network::transaction(global, id, *wait, output).await
+        }
+        Command::Network(arguments::NetworkCommand::Status) => {
+            network::status(global, output).await
+        }
+        Command::Verify { file } => read::verify(global, file, output),
+        Command::Checkpoint(command) => checkpoint::run(global, command, output).await,
+    }
+}

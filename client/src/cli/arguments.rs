@@ -1,0 +1,400 @@
+//! The command line as typed. Help teaches by example.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sillok_client::keys::KeyAlgorithm;
+use sillok_did_method::{Did, parse_datetime};
+use sillok_proto::Hash;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Resolve, verify and write decentralized identifiers on a Sillok network.
+///
+/// Every answer is checked against the validators' signatures, from the genesis (or a checkpoint) on: a node is only a
+/// messenger. First steps on a devnet:
+///
+///   export SILLOK_NODE=http://127.0.0.1:7101 SILLOK_GENESIS=.devnet/genesis.json
+///   sillok network status
+///   sillok did create --kind holder --out me.json --submitter registrar.json
+///   sillok did resolve did:sillok:devnet:zGz…
+///
+/// Exit codes: 0 done, verified and fresh; 1 refused or failed; 3 STALE: verified but too old to be taken for the
+/// present; 4 the answer does not hold: the node lies or is broken; 5 proved not to exist; 6 deactivated; 7 no node
+/// could be reached; 8 a write whose outcome is still open; 64 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "sillok", version, verbatim_doc_comment, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Address of a node; may be repeated: the next one is asked when one cannot answer
+    #[arg(
+        long = "node",
+        global = true,
+        env = "SILLOK_NODE",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub(crate) nodes: Vec<String>,
+    /// The network's genesis.json, had from someone you trust
+    #[arg(
+        long,
+        global = true,
+        env = "SILLOK_GENESIS",
+        value_name = "FILE",
+        help_heading = "Network"
+    )]
+    pub(crate) genesis: Option<PathBuf>,
+    /// A checkpoint to start from instead of the genesis, had from someone you trust
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Network")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Where what was verified is kept, so that no node can go back in time [default: ~/.sillok]
+    #[arg(long, global = true, env = "SILLOK_HOME", value_name = "DIR", help_heading = "Network")]
+    pub(crate) home: Option<PathBuf>,
+    /// Age past which a verified answer is STALE (exit code 3)
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = duration,
+        help_heading = "Network"
+    )]
+    pub(crate) max_age: Duration,
+    /// Lowest height that is an answer; a node waits for it a little
+    #[arg(
+        long,
+        global = true,
+        value_name = "HEIGHT",
+        default_value_t = 0,
+        help_heading = "Network"
+    )]
+    pub(crate) min_height: u64,
+    /// Print JSON, errors too
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and show keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Create, change and resolve DIDs
+    #[command(subcommand)]
+    Did(DidCommand),
+    /// Ask for a transaction
+    #[command(subcommand)]
+    Tx(TxCommand),
+    /// Ask nodes how they are
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Check an answer kept by `did resolve --save`, without any node
+    ///
+    ///   sillok did resolve did:sillok:devnet:zGz… --save answer.json
+    ///   sillok verify answer.json --genesis genesis.json --max-age 24h
+    #[command(verbatim_doc_comment)]
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show or hand on what is trusted
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make keys for a DID that exists, in a new file of mode 0600
+    ///
+    ///   sillok key new --did did:sillok:devnet:zGz… --out phone2.json
+    ///
+    /// makes the device key of a holder who lost the old one; `did set-device --new phone2.json` then binds it.
+    #[command(verbatim_doc_comment)]
+    New {
+        /// The DID the key is for
+        #[arg(long, value_name = "DID", value_parser = did)]
+        did: Did,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Algorithm of the key
+        #[arg(long, default_value = "ed25519")]
+        algorithm: SigningAlgorithm,
+        /// What it may be used for: device, or a list such as submit,assertionMethod
+        #[arg(long, value_name = "USE", default_value = "device")]
+        relationships: String,
+    },
+    /// Show the public keys of an identity file
+    Show {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SigningAlgorithm {
+    Ed25519,
+    P256,
+}
+
+impl From<SigningAlgorithm> for KeyAlgorithm {
+    fn from(algorithm: SigningAlgorithm) -> Self {
+        match algorithm {
+            SigningAlgorithm::Ed25519 => Self::Ed25519,
+            SigningAlgorithm::P256 => Self::P256,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    Holder,
+    Organization,
+}
+
+/// Who brings the transaction and who acts.
+#[derive(Debug, Args)]
+pub(crate) struct PartyArguments {
+    /// Identity file of the organization that submits
+    #[arg(long, env = "SILLOK_SUBMITTER", value_name = "FILE")]
+    pub(crate) submitter: Option<PathBuf>,
+    /// Identity file of the registering authority, if it is not the submitter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authority: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DidCommand {
+    /// Resolve a DID and verify the answer
+    ///
+    ///   sillok did resolve did:sillok:devnet:zGz…
+    ///   sillok did resolve did:sillok:devnet:zGz… --version-id 2 --json
+    ///   sillok did resolve did:sillok:devnet:zGz… --version-time 2026-11-21T09:00:00Z
+    #[command(verbatim_doc_comment)]
+    Resolve(ResolveArguments),
+    /// Every version of a DID: who wrote it, when, and what it changed
+    History {
+        /// The DID
+        #[arg(value_parser = did)]
+        did: Did,
+    },
+    /// Make an identity and register its DID
+    ///
+    ///   sillok did create --kind holder --out me.json --submitter registrar.json --with-agreement
+    ///   sillok did create --kind organization --out office.json --submitter ministry.json
+    ///
+    /// With --countersigner, the registering authority and that organization together may give the DID a new device
+    /// key when its own is lost; without, nobody can.
+    #[command(verbatim_doc_comment)]
+    Create(CreateArguments),
+    /// Change the document of a DID, or a holder's recovery rule
+    ///
+    ///   sillok did update office.json --add-key p256:assertionMethod --remove-key z6Mk…
+    ///   sillok did update office.json --set-service credential-issuer=https://issuer.example
+    ///   sillok did update me.json --new-agreement --recovery none --submitter registrar.json
+    #[command(verbatim_doc_comment)]
+    Update(UpdateArguments),
+    /// Set, replace or take away a holder's device key
+    ///
+    ///   sillok did set-device me.json --submitter registrar.json            a new key, signed by the current one
+    ///   sillok did set-device me.json --none --submitter registrar.json     the holder gives the device up
+    ///   sillok did set-device DID --authority registrar.json                the authority takes the device away
+    ///   sillok did set-device DID --authority registrar.json --countersigner ministry.json --new phone2.json
+    ///                                                                       both together set another
+    #[command(verbatim_doc_comment)]
+    SetDevice(SetDeviceArguments),
+    /// Deactivate a DID, for good
+    Deactivate(DeactivateArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArguments {
+    /// The DID
+    #[arg(value_parser = did)]
+    pub(crate) did: Did,
+    /// This version, from 1 on
+    #[arg(long, value_name = "N", conflicts_with = "version_time", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) version_id: Option<u64>,
+    /// The newest version before this time, such as 2026-11-21T09:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = datetime)]
+    pub(crate) version_time: Option<u64>,
+    /// Keep the answer with its proof, for `sillok verify`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Refuse a DID whose device was set by others than its holder within this time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) refuse_assisted_within: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArguments {
+    /// Of a person, or of an organization
+    #[arg(long)]
+    pub(crate) kind: Option<Kind>,
+    /// The new identity file, mode 0600; it will hold the only copy of the keys
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "from",
+        conflicts_with = "from",
+        requires = "kind"
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// Register the DID of an identity file that was made before
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Algorithm of the signing keys
+    #[arg(long, default_value = "ed25519")]
+    pub(crate) algorithm: SigningAlgorithm,
+    /// Also make a key-agreement key (X25519)
+    #[arg(long)]
+    pub(crate) with_agreement: bool,
+    /// The organization that may help, with the authority, when the keys are lost
+    #[arg(long, value_name = "DID", value_parser = did)]
+    pub(crate) countersigner: Option<Did>,
+    #[command(flatten)]
+    pub(crate) parties: PartyArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArguments {
+    /// Identity file of the DID; new keys are added to it
+    pub(crate) identity: PathBuf,
+    /// Make a key: ALGORITHM:USE,USE … (organizations)
+    #[arg(long, value_name = "ALGORITHM:USES")]
+    pub(crate) add_key: Vec<String>,
+    /// Remove a key, by its Multikey or by its id in the document (organizations)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) remove_key: Vec<String>,
+    /// Add or replace a service: linked-domains, trust-registry, credential-issuer, status-list, governance-framework or
+    /// did-resolver (organizations)
+    #[arg(long, value_name = "KIND=URL")]
+    pub(crate) set_service: Vec<String>,
+    /// Remove a service (organizations)
+    #[arg(long, value_name = "KIND")]
+    pub(crate) remove_service: Vec<String>,
+    /// Replace the key-agreement key by a new one
+    #[arg(long, conflicts_with = "no_agreement")]
+    pub(crate) new_agreement: bool,
+    /// Remove the key-agreement key
+    #[arg(long)]
+    pub(crate) no_agreement: bool,
+    /// The new recovery rule: the DID of a countersigner, or none
+    #[arg(long, value_name = "DID|none")]
+    pub(crate) recovery: Option<String>,
+    /// Let any submitter carry it (a holder's own operations)
+    #[arg(long)]
+    pub(crate) any_submitter: bool,
+    #[command(flatten)]
+    pub(crate) parties: PartyArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetDeviceArguments {
+    /// Identity file of the holder, or where others act, its DID
+    #[arg(value_name = "FILE|DID")]
+    pub(crate) target: String,
+    /// Leave the DID without a device
+    #[arg(long, conflicts_with_all = ["new", "countersigner"])]
+    pub(crate) none: bool,
+    /// Algorithm of the new key, when the current key sets it
+    #[arg(long, default_value = "ed25519")]
+    pub(crate) algorithm: SigningAlgorithm,
+    /// Identity file with the new device key, made by `sillok key new`
+    #[arg(long, value_name = "FILE", requires = "countersigner")]
+    pub(crate) new: Option<PathBuf>,
+    /// Identity file of the countersigner of the recovery rule
+    #[arg(long, value_name = "FILE", requires_all = ["new", "authority"])]
+    pub(crate) countersigner: Option<PathBuf>,
+    /// Let any submitter carry it (when the current key signs)
+    #[arg(long)]
+    pub(crate) any_submitter: bool,
+    #[command(flatten)]
+    pub(crate) parties: PartyArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeactivateArguments {
+    /// Identity file of the DID
+    pub(crate) identity: PathBuf,
+    /// Let any submitter carry it (holders)
+    #[arg(long)]
+    pub(crate) any_submitter: bool,
+    #[command(flatten)]
+    pub(crate) parties: PartyArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TxCommand {
+    /// Where a transaction stands; committed is proved, anything else is one node's word
+    Status {
+        /// Its id: 64 hex digits
+        #[arg(value_parser = hash)]
+        id: Hash,
+        /// Wait this long for it to be final
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+        wait: Duration,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Height, age and health of every --node, with the height it can prove
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// Show the trusted header
+    Show,
+    /// Bring the trusted header up to date and write it to a file, for others to start from
+    ///
+    /// Hand it on by a way that cannot be tampered with: whoever takes it trusts it.
+    Save {
+        /// The new file
+        file: PathBuf,
+    },
+}
+
+fn did(text: &str) -> Result<Did, String> {
+    Did::parse(text).map_err(|error| error.to_string())
+}
+
+fn hash(text: &str) -> Result<Hash, String> {
+    hex::decode(text)
+        .ok()
+        .and_then(|bytes| Hash::from_slice(&bytes))
+        .ok_or_else(|| "an id is 64 hex digits; copy it whole".to_owned())
+}
+
+fn datetime(text: &str) -> Result<u64, String> {
+    parse_datetime(text).map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 60s, 15m or 24h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn secrets_are_no_arguments() {
+        // Keys come from files alone: a command line is seen by every process of the machine.
+        let help = Arguments::command().render_long_help().to_string();
+        assert!(!help.contains("--secret") && !help.contains("--seed"));
+    }
+}

@@ -1,0 +1,166 @@
+//! How a command fails: an exit code, a code for programs, words for people.
+
+use sillok_client::connection::CallError;
+use sillok_client::identity::IdentityError;
+use sillok_client::keys::SecretKeyError;
+use sillok_client::problem::Problem;
+use sillok_client::read::ReadError;
+use sillok_client::transaction::BuildError;
+use sillok_client::trust::TrustError;
+use sillok_client::verify::{Stale, VerifyError};
+use sillok_client::write::WriteError;
+use std::collections::BTreeMap;
+
+/// Done, verified and fresh.
+pub(crate) const EXIT_OK: u8 = 0;
+/// Refused by a rule, or failed on this machine.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// Verified, but too old to be taken for the present.
+pub(crate) const EXIT_STALE: u8 = 3;
+/// The answer does not hold.
+pub(crate) const EXIT_UNVERIFIED: u8 = 4;
+/// Proved not to exist.
+pub(crate) const EXIT_NOT_FOUND: u8 = 5;
+/// Deactivated.
+pub(crate) const EXIT_DEACTIVATED: u8 = 6;
+/// No node could be reached.
+pub(crate) const EXIT_UNREACHABLE: u8 = 7;
+/// A write whose outcome is open.
+pub(crate) const EXIT_OPEN: u8 = 8;
+/// Wrong usage (`EX_USAGE`).
+pub(crate) const EXIT_USAGE: u8 = 64;
+
+/// Why a command ends without what was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: u8,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) fields: BTreeMap<String, String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
+        let (code, message) = (code.to_owned(), message.into());
+        Self { exit, code, message, fields: BTreeMap::new() }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(EXIT_USAGE, "USAGE", message)
+    }
+
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(EXIT_FAILED, "FAILED", message)
+    }
+
+    fn refused(problem: &Problem, message: String) -> Self {
+        let exit = match problem.code.as_str() {
+            "STALE" => EXIT_STALE,
+            "DEACTIVATED" => EXIT_DEACTIVATED,
+            _ => EXIT_FAILED,
+        };
+        let mut fields = problem.fields.clone();
+        fields.insert("retry".to_owned(), problem.retry.as_str().to_owned());
+        Self { exit, code: problem.code.clone(), message, fields }
+    }
+
+    /// More to the message, for what the command has done so far.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message = format!("{}; {more}", self.message);
+        self
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        match &error {
+            CallError::Refused { problem, .. } => Self::refused(problem, message),
+            CallError::Unreachable { .. } => Self::new(EXIT_UNREACHABLE, "UNREACHABLE", message),
+            _ => Self::usage(message),
+        }
+    }
+}
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        let message = error.to_string();
+        match error {
+            TrustError::Nothing | TrustError::Several { .. } => Self::usage(message),
+            TrustError::Conflict { .. } | TrustError::ForkOnRecord { .. } => {
+                Self::new(EXIT_UNVERIFIED, "FORK", message)
+            }
+            TrustError::OtherGenesis { .. } => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        let message = error.to_string();
+        match error {
+            VerifyError::OtherNetwork { .. } => Self::usage(message),
+            _ => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
+        }
+    }
+}
+
+impl From<Stale> for Failure {
+    fn from(error: Stale) -> Self {
+        Self::new(EXIT_STALE, "STALE", error.to_string())
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReadError::Call(error) => error.into(),
+            ReadError::Trust(error) => error.into(),
+            ReadError::Stale(error) => error.into(),
+            ReadError::OtherNetwork(_) => Self::usage(message),
+            ReadError::Fork { .. } => Self::new(EXIT_UNVERIFIED, "FORK", message),
+            _ => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let message = error.to_string();
+        match error {
+            WriteError::Read(error) => error.into(),
+            WriteError::Refused { problem } | WriteError::Rejected { problem, .. } => {
+                Self::refused(&problem, message)
+            }
+            WriteError::NotFound { .. } => Self::new(EXIT_NOT_FOUND, "NOT_FOUND", message),
+            WriteError::Deactivated { .. } => Self::new(EXIT_DEACTIVATED, "DEACTIVATED", message),
+            WriteError::Expired { .. } => Self::new(EXIT_FAILED, "EXPIRED", message),
+            WriteError::Pending { id, .. } => {
+                let mut failure = Self::new(EXIT_OPEN, "PENDING", message);
+                failure.fields.insert("transactionId".to_owned(), id.to_string());
+                failure
+            }
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<SecretKeyError> for Failure {
+    fn from(error: SecretKeyError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::failed(error.to_string())
+    }
+}

@@ -1,0 +1,67 @@
+//! `sillok key`: making and showing keys. Secrets go into files and nowhere else.
+
+use super::arguments::KeyCommand;
+use super::failure::{EXIT_OK, Failure};
+use super::output::Output;
+use serde_json::json;
+use sillok_client::identity::{
+    Identity, IdentityKey, kind_name, parse_relationships, relationship_names,
+};
+use sillok_did_method::{DEVICE_RELATIONSHIPS, thumbprint};
+use sillok_proto::v1;
+
+pub(crate) fn run(command: &KeyCommand, output: Output) -> Result<u8, Failure> {
+    match command {
+        KeyCommand::New { did, out, algorithm, relationships } => {
+            let (kind, relationships) = if relationships == "device" {
+                (v1::Kind::Holder, DEVICE_RELATIONSHIPS)
+            } else {
+                let names: Vec<&str> = relationships.split(',').collect();
+                let sum = parse_relationships(&names).ok_or_else(|| {
+                    Failure::usage("a key is for `device`, or for a list of authentication, assertionMethod, capabilityInvocation, capabilityDelegation and submit")
+                })?;
+                (v1::Kind::Organization, sum)
+            };
+            let key = IdentityKey::generate((*algorithm).into(), relationships)?;
+            let identity = Identity {
+                did: did.clone(),
+                kind,
+                keys: vec![key],
+                authority: None,
+                countersigner: None,
+            };
+            identity.create(out)?;
+            show(&identity, output)?;
+            output.note(format_args!("{} holds the only copy of the key", out.display()));
+        }
+        KeyCommand::Show { file } => show(&Identity::load(file)?, output)?,
+    }
+    Ok(EXIT_OK)
+}
+
+fn show(identity: &Identity, output: Output) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    let mut values = Vec::new();
+    for key in &identity.keys {
+        let public = key.secret.public();
+        let multikey = key.secret.multikey()?;
+        let id = thumbprint(public).map_err(|error| Failure::failed(error.to_string()))?;
+        let uses = relationship_names(key.relationships);
+        values.push(json!({
+            "id": format!("{}#{id}", identity.did),
+            "algorithm": key.secret.algorithm().name(),
+            "publicKeyMultibase": multikey,
+            "relationships": uses,
+        }));
+        rows.push([key.secret.algorithm().name().to_owned(), multikey, uses.join(" ")]);
+    }
+    output
+        .facts(&[("DID", identity.did.to_string()), ("kind", kind_name(identity.kind).to_owned())]);
+    output.table(["algorithm", "public key", "for"], rows);
+    output.value(&json!({
+        "did": identity.did.to_string(),
+        "kind": kind_name(identity.kind),
+        "keys": values,
+    }));
+    Ok(())
+}

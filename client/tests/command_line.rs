@@ -1,0 +1,369 @@
+//! The command `sillok` as people and programs run it: real processes against a network in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
+
+use serde_json::Value;
+use sillok_client::identity::{Identity, IdentityKey};
+use sillok_client::keys::{KeyAlgorithm, SecretKey};
+use sillok_client::testing::{Door, Lie, MemoryNetwork, Ministries, serve};
+use sillok_did_method::SUBMIT;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A directory with the files of a network, and its door.
+struct World {
+    directory: TempDir,
+    door: Door,
+    ministries: Ministries,
+}
+
+struct Run {
+    exit: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
+    }
+
+    fn expect(self, exit: i32) -> Self {
+        assert_eq!(self.exit, exit, "{}{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+async fn world_with(lie: Lie) -> World {
+    let (mut network, ministries) = MemoryNetwork::new("test", now_ms() - 5_000).unwrap();
+    network.commit(now_ms(), &[]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let genesis = sillok_ledger::genesis::to_json(network.chain()).unwrap();
+    fs::write(directory.path().join("genesis.json"), genesis).unwrap();
+    ministries.registrar.create(&directory.path().join("registrar.json")).unwrap();
+    ministries.countersigner.create(&directory.path().join("ministry.json")).unwrap();
+    let door = serve(network, now_ms, lie).await.unwrap();
+    World { directory, door, ministries }
+}
+
+async fn world() -> World {
+    world_with(Lie::default()).await
+}
+
+impl World {
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs `sillok` with these arguments, in the directory.
+    async fn sillok(&self, arguments: &str) -> Run {
+        self.run(arguments, &self.door.address.to_string()).await
+    }
+
+    async fn run(&self, arguments: &str, node: &str) -> Run {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_sillok"))
+            .args(arguments.split_whitespace())
+            .current_dir(self.directory.path())
+            .env_remove("SILLOK_SUBMITTER")
+            .env("SILLOK_NODE", node)
+            .env("SILLOK_GENESIS", "genesis.json")
+            .env("SILLOK_HOME", "home")
+            .output()
+            .await
+            .unwrap();
+        Run {
+            exit: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn did(&self, file: &str) -> String {
+        Identity::load(&self.path(file)).unwrap().did.to_string()
+    }
+}
+
+fn secrets(path: &Path) -> Vec<String> {
+    let identity = Identity::load(path).unwrap();
+    identity.keys.iter().map(|key| hex::encode(key.secret.to_bytes().as_slice())).collect()
+}
+
+#[tokio::test]
+async fn the_life_of_a_holder_on_the_command_line() {
+    let world = world().await;
+    let create =
+        "did create --kind holder --out me.json --submitter registrar.json --with-agreement";
+    let ministry = world.did("ministry.json");
+    let created =
+        world.sillok(&format!("{create} --countersigner {ministry} --json")).await.expect(0);
+    let did = world.did("me.json");
+    assert_eq!(created.json()["did"], did);
+    assert_eq!(fs::metadata(world.path("me.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    for secret in secrets(&world.path("me.json")) {
+        assert!(!created.stdout.contains(&secret) && !created.stderr.contains(&secret));
+    }
+
+    let resolved = world.sillok(&format!("did resolve {did} --json")).await.expect(0).json();
+    assert_eq!(resolved["didDocument"]["id"], did);
+    assert_eq!(resolved["verification"]["status"], "VALID");
+    assert_eq!(resolved["didDocumentMetadata"]["versionId"], "1");
+    let text = world.sillok(&format!("did resolve {did}")).await.expect(0).stdout;
+    assert!(text.contains("verified against genesis") && text.contains("(current)"), "{text}");
+
+    world
+        .sillok("did set-device me.json --algorithm p256 --submitter registrar.json")
+        .await
+        .expect(0);
+    world
+        .sillok("did update me.json --new-agreement --submitter ministry.json --any-submitter")
+        .await
+        .expect(0);
+
+    // The phone is lost: the authority takes it away, twice reported, once done.
+    let lost = format!("did set-device {did} --authority registrar.json");
+    world.sillok(&lost).await.expect(0);
+    let again = world.sillok(&format!("{lost} --json")).await.expect(0).json();
+    assert_eq!(again["already"], true);
+    let text = world.sillok(&format!("did resolve {did}")).await.expect(0).stdout;
+    assert!(text.contains("written by  authority (did:sillok:test:"), "{text}");
+
+    // The authority alone sets nothing; with the countersigner it does.
+    world.sillok(&format!("key new --did {did} --out phone2.json")).await.expect(0);
+    let usage = format!("{lost} --new phone2.json");
+    world.sillok(&usage).await.expect(64);
+    world.sillok(&format!("{usage} --countersigner ministry.json")).await.expect(0);
+    let text = world.sillok(&format!("did resolve {did}")).await.expect(0).stdout;
+    let actors =
+        format!("authority ({}) and countersigner ({ministry})", world.did("registrar.json"));
+    assert!(text.contains(&actors), "{text}");
+    let careful = format!("did resolve {did} --refuse-assisted-within 7d --json");
+    assert_eq!(world.sillok(&careful).await.expect(1).json()["error"]["code"], "ASSISTED_RECENTLY");
+
+    let history = world.sillok(&format!("did history {did} --json")).await.expect(0).json();
+    let versions = history["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 5);
+    assert_eq!(versions[4]["change"], "created");
+    let table = world.sillok(&format!("did history {did}")).await.expect(0).stdout;
+    assert!(
+        table.contains("countersigner") && table.contains("complete back to version 1"),
+        "{table}"
+    );
+
+    // The lost phone's file cannot do anything any more; the new one can.
+    let refused = world.sillok("did deactivate me.json --submitter registrar.json").await.expect(1);
+    assert!(refused.stderr.contains("no key that its document allows"), "{}", refused.stderr);
+    world.sillok("did deactivate phone2.json --submitter registrar.json").await.expect(0);
+    let gone = world.sillok(&format!("did resolve {did} --json")).await.expect(6).json();
+    assert_eq!(gone["didDocumentMetadata"]["deactivated"], true);
+    world.sillok("did deactivate phone2.json --submitter registrar.json").await.expect(6);
+    world.sillok(&format!("did resolve {did} --version-id 1")).await.expect(0);
+    world.sillok(&format!("did resolve {did} --version-id 99")).await.expect(5);
+}
+
+#[tokio::test]
+async fn an_organization_on_the_command_line() {
+    let world = world().await;
+    let create = "did create --kind organization --algorithm p256 --out office.json --submitter registrar.json";
+    world.sillok(create).await.expect(0);
+    let did = world.did("office.json");
+    let submitter = "--submitter registrar.json";
+    let update = format!(
+        "did update office.json --add-key ed25519:assertionMethod --set-service credential-issuer=https://issuer.example {submitter}"
+    );
+    world.sillok(&update).await.expect(0);
+    let resolved = world.sillok(&format!("did resolve {did} --json")).await.expect(0).json();
+    let document = &resolved["didDocument"];
+    assert_eq!(document["verificationMethod"].as_array().unwrap().len(), 4);
+    assert_eq!(document["service"][0]["serviceEndpoint"], "https://issuer.example");
+    let id = document["assertionMethod"][0].as_str().unwrap();
+    world.sillok(&format!("did update office.json --remove-key {id} {submitter}")).await.expect(0);
+    world.sillok(&format!("did update office.json --remove-key {id} {submitter}")).await.expect(64);
+    world.sillok(&format!("did update office.json {submitter}")).await.expect(64);
+    world.sillok(&format!("did set-device office.json {submitter}")).await.expect(1);
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_checked_without_a_node_and_ages() {
+    let world = world().await;
+    let did = world.ministries.registrar.did.to_string();
+    world.sillok(&format!("did resolve {did} --save answer.json")).await.expect(0);
+    let nobody = "127.0.0.1:1";
+    let verified = world.run("verify answer.json --json", nobody).await.expect(0).json();
+    assert_eq!(verified["didDocument"]["id"], did);
+    let stale = world.run("verify answer.json --max-age 1ms --json", nobody).await.expect(3).json();
+    assert_eq!(stale["verification"]["status"], "STALE");
+    // Once more is known it is never valid again.
+    let mut later = now_ms() + 1;
+    world.door.network().commit(later, &[]).unwrap();
+    later += 1;
+    world.door.network().commit(later, &[]).unwrap();
+    world.sillok(&format!("did resolve {did}")).await.expect(0);
+    world.run("verify answer.json", nobody).await.expect(3);
+    // A changed file is refused.
+    let text = fs::read_to_string(world.path("answer.json")).unwrap();
+    let (head, tail) = text.split_at(text.len() - 40);
+    let flipped = tail.replace(['0', '1', '2', '3'], "a");
+    fs::write(world.path("answer.json"), format!("{head}{flipped}")).unwrap();
+    let run = world.run("verify answer.json", nobody).await;
+    assert!(matches!(run.exit, 1 | 4), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn exit_codes_and_errors_say_what_is_so() {
+    let world = world().await;
+    let registrar = world.did("registrar.json");
+    let resolve = format!("did resolve {registrar}");
+    // 7: nobody there.
+    let run = world.run(&format!("{resolve} --json"), "127.0.0.1:1").await.expect(7);
+    assert_eq!(run.json()["error"]["code"], "UNREACHABLE");
+    // 5: proved not to exist.
+    let authority = world.ministries.registrar.did.clone();
+    let nobody = Identity::holder("test", KeyAlgorithm::P256, false, authority, None).unwrap();
+    world.sillok(&format!("did resolve {}", nobody.did)).await.expect(5);
+    // 3: verified and too old.
+    let stale = world.sillok(&format!("{resolve} --max-age 0s")).await.expect(3);
+    assert!(stale.stderr.contains("STALE"), "{}", stale.stderr);
+    // 3: the node is behind.
+    world.sillok(&format!("{resolve} --min-height 99")).await.expect(3);
+    // 64: usage.
+    world.sillok("did resolve did:web:example.org").await.expect(64);
+    world.sillok("did resolve").await.expect(64);
+    world.sillok("nonsense").await.expect(64);
+    let elsewhere = registrar.replace(":test:", ":elsewhere:");
+    world.sillok(&format!("did resolve {elsewhere}")).await.expect(64);
+    world.sillok("did create --kind holder --out x.json").await.expect(64);
+    // 1: refused by a rule, with its code; the file stays for another try.
+    let stranger =
+        Identity::organization("test", KeyAlgorithm::Ed25519, false, None, None).unwrap();
+    stranger.create(&world.path("stranger.json")).unwrap();
+    world
+        .sillok("did create --kind holder --out y.json --submitter stranger.json --json")
+        .await
+        .expect(5);
+    assert!(world.path("y.json").exists());
+    // 1: a file that others can read.
+    fs::set_permissions(world.path("registrar.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    let run = world
+        .sillok("did create --kind holder --out z.json --submitter registrar.json")
+        .await
+        .expect(1);
+    assert!(run.stderr.contains("chmod 600"), "{}", run.stderr);
+    // 0: help and version.
+    world.sillok("--help").await.expect(0);
+    world.sillok("--version").await.expect(0);
+}
+
+#[tokio::test]
+async fn a_lying_node_is_caught_on_the_command_line() {
+    let thief = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    let lie = Lie {
+        resolve: Some(Arc::new(move |_, answer| {
+            answer.document.as_mut().unwrap().keys[0].key = Some(thief.public().clone());
+        })),
+        history: Some(Arc::new(|_, answer| {
+            answer.versions.clear();
+        })),
+        ..Lie::default()
+    };
+    let world = world_with(lie).await;
+    let did = world.did("registrar.json");
+    let run = world.sillok(&format!("did resolve {did} --json")).await.expect(4);
+    assert_eq!(run.json()["error"]["code"], "UNVERIFIED");
+    let run = world.sillok(&format!("did resolve {did}")).await.expect(4);
+    assert!(
+        run.stderr.contains("forged") && run.stderr.contains("ask another node"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stdout.is_empty(), "nothing of a forged answer is printed");
+    world.sillok(&format!("did history {did}")).await.expect(4);
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_is_caught_on_the_command_line() {
+    let (world, other) = (world().await, world().await);
+    let did = world.did("registrar.json");
+    let run =
+        world.run(&format!("did resolve {did}"), &other.door.address.to_string()).await.expect(4);
+    assert!(run.stderr.contains("check the genesis"), "{}", run.stderr);
+    let run = world.run("network status", &other.door.address.to_string()).await.expect(4);
+    assert!(run.stdout.contains("another network"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn the_network_and_transactions_are_shown() {
+    let world = world().await;
+    let nodes = format!("127.0.0.1:1,{}", world.door.address);
+    let table = world.run("network status", &nodes).await.expect(0).stdout;
+    assert!(table.contains("unreachable") && table.contains("ok"), "{table}");
+    let value = world.run("network status --json", &nodes).await.expect(0).json();
+    assert_eq!(value["nodes"][1]["proved"]["height"], "1");
+
+    let create = "did create --kind holder --out me.json --submitter registrar.json --json";
+    let id =
+        world.sillok(create).await.expect(0).json()["transactionId"].as_str().unwrap().to_owned();
+    let state = world.sillok(&format!("tx status {id} --json")).await.expect(0).json();
+    assert_eq!((&state["state"], &state["proved"]), (&"COMMITTED".into(), &true.into()));
+    world.sillok(&format!("tx status {}", "00".repeat(32))).await.expect(5);
+    world.sillok("tx status 1234").await.expect(64);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_handed_on_and_started_from() {
+    let world = world().await;
+    let did = world.did("registrar.json");
+    world.sillok("checkpoint save checkpoint.json").await.expect(0);
+    let shown = world.sillok("checkpoint show --json").await.expect(0).json();
+    assert_eq!(shown["checkpoint"]["height"], 1);
+    // A machine that has nothing but the checkpoint.
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_sillok"))
+        .args(["did", "resolve", &did, "--checkpoint", "checkpoint.json", "--home", "elsewhere"])
+        .args(["--node", &world.door.address.to_string()])
+        .current_dir(world.directory.path())
+        .env_remove("SILLOK_GENESIS")
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    // And one that has nothing at all.
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_sillok"))
+        .args(["did", "resolve", &did, "--home", "nowhere", "--node", "127.0.0.1:1"])
+        .current_dir(world.directory.path())
+        .env_remove("SILLOK_GENESIS")
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn keys_are_shown_without_their_secrets() {
+    let world = world().await;
+    let run = world.sillok("key show registrar.json --json").await.expect(0);
+    assert_eq!(run.json()["keys"].as_array().unwrap().len(), 3);
+    for secret in secrets(&world.path("registrar.json")) {
+        assert!(!run.stdout.contains(&secret));
+    }
+    // A key of an organization made beforehand.
+    let did = world.did("registrar.json");
+    world
+        .sillok(&format!("key new --did {did} --out new.json --relationships submit"))
+        .await
+        .expect(0);
+    let key: IdentityKey = Identity::load(&world.path("new.json")).unwrap().keys.remove(0);
+    assert_eq!(key.relationships, SUBMIT);
+    world.sillok(&format!("key new --did {did} --out new.json")).await.expect(1);
+    world
+        .sillok(&format!("key new --did {did} --out other.json --relationships anything"))
+        .await
+        .expect(64);
+}
