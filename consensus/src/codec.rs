@@ -495,3 +495,6 @@ pub(crate) fn evidence_to(evidence: MisbehaviorEvidence<Vocabulary>) -> Vec<v1::
         .map(|evidence| v1::Evidence { evidence: Some(evidence) })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

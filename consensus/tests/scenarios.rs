@@ -1,5 +1,5 @@
 //! Whole networks in virtual time. A failure prints its scenario; run it again with
-//! `SILLOK_SEED=<seed> cargo test -p sillok-consensus --test scenarios one_seed -- --nocapture`.
+//! `SILLOK_SEED=<seed> cargo test -p sillok-consensus --test scenarios one_seed`.
 
 use sillok_consensus::testing::{Faults, Outcome, Scenario, Violation, replay_every_prefix, run};
 
@@ -164,7 +164,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn one_seed() {
     let seed = option_env!("SILLOK_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    println!("{:#?}", check(&Scenario::swarm(seed)));
+    check(&Scenario::swarm(seed));
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) fn numbers(block: &v1::Block) -> impl Iterator<Item = u64> + '_ {
 }
 
 pub(super) fn transactions_root(transactions: &[v1::Transaction]) -> Vec<u8> {
-    let bytes: Vec<u8> = transactions.iter().flat_map(|transaction| encode(transaction)).collect();
+    let bytes: Vec<u8> = transactions.iter().flat_map(encode).collect();
     Tag::Transactions.hash(&[&bytes]).to_vec()
 }
 

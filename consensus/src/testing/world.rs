@@ -255,18 +255,18 @@ impl World {
             self.schedule(node as u64, Happening::Start { node });
         }
         let mut at = 0;
-        while faults.crash_every_us > 0 {
+        loop {
             at += self.random.between(faults.crash_every_us / 4, faults.crash_every_us * 2);
-            if at >= faults.until_us {
+            if faults.crash_every_us == 0 || at >= faults.until_us {
                 break;
             }
             let node = self.random.index(self.nodes.len());
             self.schedule(at, Happening::Crash { node });
         }
         let mut at = 0;
-        while faults.partition_every_us > 0 {
+        loop {
             at += self.random.between(faults.partition_every_us / 4, faults.partition_every_us * 2);
-            if at >= faults.until_us {
+            if faults.partition_every_us == 0 || at >= faults.until_us {
                 break;
             }
             let sides = self.random.below(1 << self.nodes.len());
@@ -320,7 +320,7 @@ impl World {
             self.counts.events += 1;
             self.mix(at ^ (order << 40));
             self.happen(happening);
-            if self.counts.events % 20_000 == 0 {
+            if self.counts.events.is_multiple_of(20_000) {
                 let lowest = self.nodes.iter().map(|node| node.application.tip()).min();
                 self.checker.forget_below(lowest.unwrap_or(0).saturating_sub(10));
             }
@@ -375,11 +375,10 @@ impl World {
             }
             Happening::Start { node } => self.start(node),
             Happening::Crash { node } => {
-                if self.healed {
-                } else if self.random.chance(500) {
+                // At once, or in the middle of what it does next.
+                if self.random.chance(500) {
                     self.crash(node);
                 } else {
-                    // In the middle of what it does next.
                     self.nodes[node].crash_in = Some(self.random.below(60));
                 }
             }

@@ -144,23 +144,25 @@ impl Equivocator {
         let (Some(statement), Some(block)) = (&proposal.statement, &proposal.block) else {
             return (Vec::new(), None);
         };
-        let mut forbidden = None;
         let key = (statement.height, statement.round);
-        if !self.other.contains_key(&key) {
-            let mut other = block.clone();
-            if random.chance(invalid_permille) {
-                other.transactions.push(application::transaction(FORBIDDEN));
-            }
-            if let Some(header) = &mut other.header {
-                header.transactions_root = application::transactions_root(&other.transactions);
-                header.time_ms += 1;
-            }
-            if block.transactions.len() != other.transactions.len() {
-                forbidden = Some(application::header_hash(&other));
-            }
-            self.other.insert(key, other);
-        }
-        let other_block = self.other.get(&key).cloned().unwrap_or_default();
+        let other_block = self
+            .other
+            .entry(key)
+            .or_insert_with(|| {
+                let mut other = block.clone();
+                if random.chance(invalid_permille) {
+                    other.transactions.push(application::transaction(FORBIDDEN));
+                }
+                if let Some(header) = &mut other.header {
+                    header.transactions_root = application::transactions_root(&other.transactions);
+                    header.time_ms += 1;
+                }
+                other
+            })
+            .clone();
+        let forbidden = application::numbers(&other_block)
+            .any(|number| number == FORBIDDEN)
+            .then(|| application::header_hash(&other_block));
         let pol_round = random.chance(100).then_some(statement.round);
         let other = repropose(proposal, other_block, pol_round, signer);
         let mut sent = Vec::new();

@@ -1,0 +1,681 @@
+//! The host by itself: one validator of four, told one event at a time. Each test is a rule of `docs/protocol.md` or an
+//! obligation that a host owes its core.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use sillok_consensus::testing::{KeyedHash, KeyedHashSigner};
+use sillok_consensus::{
+    Action, Event, FaultReason, HaltReason, HeightStart, Host, HostConfig, Peer, RetireReason,
+    Signer, SigningRecord, StartError, TimerId, ValidationId, ValidatorKey, Verdict,
+};
+use sillok_ledger::{header_hash, precommit_string, prevote_string, proposal_string};
+use sillok_proto::v1::consensus_message::Message;
+use sillok_proto::v1::wal_entry::Entry;
+use sillok_proto::{Hash, v1};
+use std::sync::Arc;
+
+const GENESIS: Hash = Hash([1; 32]);
+const NOW_MS: u64 = 1_800_000_000_000;
+const PEER: Peer = Peer([99; 32]);
+/// Our place in the set, and in the order of proposers: the last.
+const US: usize = 3;
+
+fn key(index: usize) -> [u8; 32] {
+    [u8::try_from(index).unwrap() + 1; 32]
+}
+
+fn sign(index: usize, message: &[u8]) -> Vec<u8> {
+    KeyedHashSigner::new(key(index)).sign(message).to_vec()
+}
+
+fn set() -> v1::ValidatorSet {
+    let validator = |index| v1::Validator {
+        public_key: key(index).to_vec(),
+        organization: key(index).to_vec(),
+    };
+    v1::ValidatorSet { validators: (0..4).map(validator).collect() }
+}
+
+fn start(height: u64) -> HeightStart {
+    HeightStart {
+        height,
+        parent_hash: Hash([2; 32]),
+        parent_time_ms: NOW_MS - 1_000,
+        validators: set(),
+        next_validators: set(),
+        proposer_order: (0..4).map(|index| ValidatorKey(key(index))).collect(),
+    }
+}
+
+fn config() -> HostConfig {
+    let mut config = HostConfig::new(GENESIS, Arc::new(KeyedHash));
+    config.signer = Some(Arc::new(KeyedHashSigner::new(key(US))));
+    config
+}
+
+/// A host at height 5, held, with what it did at boot.
+fn boot(record: SigningRecord) -> (Host, Vec<Action>) {
+    Host::new(config(), &start(5), record, NOW_MS).unwrap()
+}
+
+fn held() -> Host {
+    boot(SigningRecord { height: 4, entries: Vec::new() }).0
+}
+
+/// A host at height 5 that has begun.
+fn running() -> Host {
+    let mut host = held();
+    host.handle(Event::TransactionsPending(true), NOW_MS);
+    host
+}
+
+fn block(proposer: usize, time_ms: u64) -> v1::Block {
+    let header = v1::Header {
+        protocol_version: 1,
+        genesis_hash: GENESIS.to_vec(),
+        height: 5,
+        time_ms,
+        parent_hash: vec![2; 32],
+        transactions_root: vec![3; 32],
+        state_root: vec![4; 32],
+        proposer: key(proposer).to_vec(),
+        ..v1::Header::default()
+    };
+    v1::Block { header: Some(header), transactions: Vec::new() }
+}
+
+fn id(block: &v1::Block) -> Hash {
+    header_hash(block.header.as_ref().unwrap())
+}
+
+fn message(message: Message) -> Event {
+    Event::Message { peer: PEER, message: v1::ConsensusMessage { message: Some(message) } }
+}
+
+fn proposal(by: usize, round: u32, pol_round: Option<u32>, block: v1::Block) -> Event {
+    let statement = v1::ProposalStatement {
+        height: 5,
+        round,
+        header_hash: id(&block).to_vec(),
+        pol_round: pol_round.map_or(0, |round| round + 1),
+    };
+    let signature = sign(by, &proposal_string(&GENESIS, &statement));
+    message(Message::Proposal(v1::SignedProposal {
+        statement: Some(statement),
+        validator: key(by).to_vec(),
+        signature,
+        block: Some(block),
+    }))
+}
+
+fn signed_vote(
+    by: usize,
+    vote_type: v1::VoteType,
+    height: u64,
+    round: u32,
+    header: Option<Hash>,
+) -> v1::SignedVote {
+    let header_hash = header.map_or(Vec::new(), Hash::to_vec);
+    let statement = v1::VoteStatement { height, round, header_hash };
+    let string = match vote_type {
+        v1::VoteType::Prevote => prevote_string(&GENESIS, &statement),
+        _ => precommit_string(&GENESIS, &statement),
+    };
+    v1::SignedVote {
+        r#type: vote_type.into(),
+        statement: Some(statement),
+        validator: key(by).to_vec(),
+        signature: sign(by, &string),
+    }
+}
+
+fn prevote(by: usize, round: u32, header: Option<Hash>) -> Event {
+    message(Message::Vote(signed_vote(by, v1::VoteType::Prevote, 5, round, header)))
+}
+
+fn precommit(by: usize, round: u32, header: Option<Hash>) -> Event {
+    message(Message::Vote(signed_vote(by, v1::VoteType::Precommit, 5, round, header)))
+}
+
+fn decided(block: v1::Block, signers: &[usize]) -> v1::DecidedBlock {
+    let header = id(&block);
+    let signatures = signers
+        .iter()
+        .map(|by| v1::CommitSignature {
+            validator: u32::try_from(*by).unwrap(),
+            signature: signed_vote(*by, v1::VoteType::Precommit, 5, 0, Some(header)).signature,
+        })
+        .collect();
+    let certificate =
+        v1::CommitCertificate { height: 5, round: 0, header_hash: header.to_vec(), signatures };
+    v1::DecidedBlock { block: Some(block), certificate: Some(certificate) }
+}
+
+fn synced(blocks: Vec<v1::DecidedBlock>) -> Event {
+    Event::Synced { peer: PEER, response: v1::SyncResponse { tip: 9, blocks } }
+}
+
+fn requests(actions: &[Action]) -> Vec<ValidationId> {
+    let request = |action: &Action| match action {
+        Action::Validate { request, .. } => Some(*request),
+        _ => None,
+    };
+    actions.iter().filter_map(request).collect()
+}
+
+fn valid(request: ValidationId) -> Event {
+    Event::Validated { request, verdict: Verdict::Valid }
+}
+
+/// Our own votes among what leaves: type, round, header.
+fn votes(actions: &[Action]) -> Vec<(v1::VoteType, u32, Vec<u8>)> {
+    let vote = |action: &Action| match action {
+        Action::Broadcast(v1::ConsensusMessage { message: Some(Message::Vote(vote)) }) => {
+            let statement = vote.statement.clone()?;
+            assert_eq!(vote.validator, key(US));
+            let vote_type = v1::VoteType::try_from(vote.r#type).ok()?;
+            Some((vote_type, statement.round, statement.header_hash))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(vote).collect()
+}
+
+fn faults(actions: &[Action]) -> Vec<FaultReason> {
+    let fault = |action: &Action| match action {
+        Action::PeerFault { peer, reason } => {
+            assert_eq!(*peer, PEER);
+            Some(reason.clone())
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(fault).collect()
+}
+
+fn has(actions: &[Action], wanted: impl Fn(&Action) -> bool) -> bool {
+    actions.iter().any(wanted)
+}
+
+fn has_begun(actions: &[Action]) -> bool {
+    has(actions, |action| matches!(action, Action::ResetWal { .. }))
+}
+
+/// The timer that was set last for this long.
+fn timer(actions: &[Action], wanted_ms: u64) -> TimerId {
+    let timer = |action: &Action| match action {
+        Action::SetTimer { id, after_ms } if *after_ms == wanted_ms => Some(*id),
+        _ => None,
+    };
+    actions.iter().rev().find_map(timer).unwrap()
+}
+
+// --------------------------------------------------------------- barrier
+
+#[test]
+fn nothing_leaves_before_what_it_says_is_durable() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let mut actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    let request = requests(&actions)[0];
+    actions.extend(host.handle(valid(request), NOW_MS));
+    for by in 0..3 {
+        actions.extend(host.handle(prevote(by, 0, Some(header)), NOW_MS));
+        actions.extend(host.handle(precommit(by, 0, Some(header)), NOW_MS));
+    }
+    let mut unsynced = 0;
+    let mut left = 0;
+    for action in &actions {
+        match action {
+            Action::Append(_) => unsynced += 1,
+            Action::Sync => unsynced = 0,
+            Action::Broadcast(_) | Action::Decide { .. } => {
+                assert_eq!(unsynced, 0);
+                left += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(left >= 3, "a prevote, a precommit and a decision");
+    assert!(matches!(actions.last(), Some(Action::Decide { .. })), "persisting comes last");
+}
+
+#[test]
+fn the_record_begins_before_the_first_entry_of_a_height() {
+    let mut host = held();
+    let actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    let reset = actions.iter().position(|action| matches!(action, Action::ResetWal { height: 5 }));
+    let append = actions.iter().position(|action| matches!(action, Action::Append(_)));
+    assert!(reset.is_some());
+    assert!(append.is_none_or(|append| reset.unwrap() < append));
+}
+
+// -------------------------------------------------------------- verdicts
+
+#[test]
+fn a_vote_waits_for_the_verdict() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh).to_vec();
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    assert!(votes(&actions).is_empty());
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, header)]);
+}
+
+#[test]
+fn an_invalid_block_gets_nil_when_the_propose_timeout_ends() {
+    let mut host = held();
+    let begun = host.handle(Event::TransactionsPending(true), NOW_MS);
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    let request = requests(&actions)[0];
+    let verdict = Verdict::Invalid { reason: "a rule".to_owned() };
+    let actions = host.handle(Event::Validated { request, verdict }, NOW_MS);
+    assert!(votes(&actions).is_empty());
+    let actions = host.handle(Event::TimerFired(timer(&begun, 1_000)), NOW_MS + 1_000);
+    assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, Vec::new())]);
+}
+
+#[test]
+fn a_verdict_is_for_these_bytes_and_not_for_the_header() {
+    let mut host = running();
+    let good = block(0, NOW_MS);
+    let mut changed = good.clone();
+    changed.transactions.push(v1::Transaction::default());
+    let Event::Message { message, .. } = proposal(0, 0, None, changed) else { panic!() };
+    let forwarder = Peer([98; 32]);
+    let actions = host.handle(Event::Message { peer: forwarder, message }, NOW_MS);
+    let first = requests(&actions)[0];
+    let actions = host.handle(proposal(0, 0, None, good.clone()), NOW_MS);
+    let second = requests(&actions)[0];
+    let altered = Event::Validated { request: first, verdict: Verdict::Altered };
+    assert!(votes(&host.handle(altered, NOW_MS)).is_empty());
+    let actions = host.handle(valid(second), NOW_MS);
+    assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, id(&good).to_vec())]);
+}
+
+#[test]
+fn the_same_bytes_are_validated_once() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    assert_eq!(requests(&host.handle(proposal(0, 0, None, fresh.clone()), NOW_MS)).len(), 1);
+    assert_eq!(requests(&host.handle(proposal(0, 0, None, fresh), NOW_MS)).len(), 0);
+}
+
+#[test]
+fn a_proposal_is_the_proposers() {
+    let mut host = running();
+    let actions = host.handle(proposal(1, 0, None, block(1, NOW_MS)), NOW_MS);
+    assert!(requests(&actions).is_empty());
+    assert_eq!(faults(&actions), [FaultReason::NotTheProposer { height: 5, round: 0 }]);
+}
+
+#[test]
+fn a_fresh_block_is_built_by_its_proposer() {
+    let mut host = running();
+    assert!(requests(&host.handle(proposal(0, 0, None, block(2, NOW_MS)), NOW_MS)).is_empty());
+}
+
+#[test]
+fn a_block_that_does_not_follow_the_tip_is_not_executed() {
+    let change = |change: &dyn Fn(&mut v1::Header)| {
+        let mut fresh = block(0, NOW_MS);
+        change(fresh.header.as_mut().unwrap());
+        !requests(&running().handle(proposal(0, 0, None, fresh), NOW_MS)).is_empty()
+    };
+    assert!(change(&|_| ()));
+    assert!(!change(&|header| header.height = 6));
+    assert!(!change(&|header| header.parent_hash = vec![9; 32]));
+    assert!(!change(&|header| header.genesis_hash = vec![9; 32]));
+    assert!(!change(&|header| header.time_ms = NOW_MS - 1_000));
+}
+
+// ----------------------------------------------------------------- clock
+
+#[test]
+fn the_clock_bounds_a_fresh_proposal() {
+    let accepted = |now_ms: u64| {
+        let mut host = running();
+        !requests(&host.handle(proposal(0, 0, None, block(0, NOW_MS)), now_ms)).is_empty()
+    };
+    assert!(accepted(NOW_MS));
+    assert!(accepted(NOW_MS - 2_000), "as far ahead as the genesis allows");
+    assert!(!accepted(NOW_MS - 2_001), "too far ahead");
+    assert!(accepted(NOW_MS + 10_000), "as far behind as the genesis allows");
+    assert!(!accepted(NOW_MS + 10_001), "too far behind");
+}
+
+#[test]
+fn the_clock_is_not_asked_about_a_proposal_that_was_made_before() {
+    let mut host = running();
+    let again = proposal(1, 1, Some(0), block(0, NOW_MS));
+    assert!(!requests(&host.handle(again, NOW_MS + 100_000)).is_empty());
+}
+
+#[test]
+fn the_lower_bound_of_the_clock_widens_with_the_round() {
+    let mut host = running();
+    let late = proposal(1, 1, None, block(1, NOW_MS));
+    assert!(!requests(&host.handle(late, NOW_MS + 20_000)).is_empty());
+}
+
+// ------------------------------------------------------------------ hold
+
+#[test]
+fn one_liar_cannot_begin_a_height() {
+    let mut host = held();
+    for round in 0..5 {
+        assert!(!has_begun(&host.handle(prevote(0, round, None), NOW_MS)));
+    }
+    assert!(has_begun(&host.handle(prevote(1, 0, None), NOW_MS)), "of two one is correct");
+}
+
+#[test]
+fn a_claimed_tip_begins_nothing() {
+    let mut host = held();
+    let actions = host.handle(Event::PeerTip { peer: PEER, height: 1_000 }, NOW_MS);
+    assert!(!has_begun(&actions));
+    assert!(has(&actions, |action| matches!(action, Action::RequestSync { from_height: 5, .. })));
+}
+
+#[test]
+fn the_heartbeat_begins_a_height() {
+    let (mut host, actions) = boot(SigningRecord { height: 4, entries: Vec::new() });
+    let heartbeat = timer(&actions, 10_000);
+    assert!(has_begun(&host.handle(Event::TimerFired(heartbeat), NOW_MS + 10_000)));
+}
+
+#[test]
+fn a_timer_fires_once_and_a_cancelled_one_never() {
+    let (mut host, actions) = boot(SigningRecord { height: 4, entries: Vec::new() });
+    let heartbeat = timer(&actions, 10_000);
+    host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(host.handle(Event::TimerFired(heartbeat), NOW_MS).is_empty());
+}
+
+#[test]
+fn messages_that_came_early_are_used_when_the_height_begins() {
+    let mut host = held();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    let actions = host.handle(prevote(1, 0, Some(header)), NOW_MS);
+    assert_eq!(requests(&actions).len(), 1);
+}
+
+// --------------------------------------------------------------- our key
+
+#[test]
+fn a_signature_of_ours_that_the_record_does_not_hold_retires_the_key() {
+    let mut host = running();
+    let actions = host.handle(prevote(US, 3, None), NOW_MS);
+    let retired = |action: &Action| matches!(action, Action::StopSigning { .. });
+    assert!(has(&actions, retired));
+    let append = actions.iter().position(|action| {
+        matches!(action, Action::Append(v1::WalEntry { entry: Some(Entry::KeyRetired(_)), .. }))
+    });
+    assert!(matches!(actions[append.unwrap() + 1], Action::Sync));
+    // From now on it follows and says nothing.
+    let fresh = block(0, NOW_MS);
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    assert!(votes(&actions).is_empty());
+    assert!(host.status().retired);
+}
+
+#[test]
+fn a_signature_of_ours_at_a_later_height_retires_the_key() {
+    let vote = signed_vote(US, v1::VoteType::Prevote, 6, 0, None);
+    let actions = running().handle(message(Message::Vote(vote)), NOW_MS);
+    assert!(has(&actions, |action| matches!(action, Action::StopSigning { .. })));
+}
+
+#[test]
+fn a_forged_signature_of_ours_retires_nothing() {
+    let mut vote = signed_vote(US, v1::VoteType::Prevote, 5, 3, None);
+    vote.signature[0] ^= 1;
+    let mut host = running();
+    let actions = host.handle(message(Message::Vote(vote)), NOW_MS);
+    assert_eq!(faults(&actions), [FaultReason::BadSignature { height: 5, round: 3 }]);
+    assert!(!host.status().retired);
+}
+
+#[test]
+fn our_own_vote_shown_back_to_us_is_ours() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    host.handle(valid(requests(&actions)[0]), NOW_MS);
+    let actions = host.handle(prevote(US, 0, Some(header)), NOW_MS);
+    assert!(!has(&actions, |action| matches!(action, Action::StopSigning { .. })));
+    assert!(faults(&actions).is_empty());
+}
+
+#[test]
+fn a_retired_key_stays_retired_after_a_restart() {
+    let entry = Entry::KeyRetired(v1::KeyRetired { height: 5, round: 3 });
+    let entries = vec![v1::WalEntry { height: 5, entry: Some(entry) }];
+    let (mut host, actions) = boot(SigningRecord { height: 5, entries });
+    let recorded =
+        |action: &Action| matches!(action, Action::StopSigning { reason: RetireReason::Recorded });
+    assert!(has(&actions, recorded));
+    let actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(!has_begun(&actions) && !host.status().votes);
+}
+
+#[test]
+fn an_older_database_signs_nothing_before_the_height_of_its_record() {
+    let (mut host, _) = boot(SigningRecord { height: 9, entries: Vec::new() });
+    let actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(!has_begun(&actions), "the record of height 9 must stay");
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    assert!(
+        votes(&actions).is_empty()
+            && !has(&actions, |action| { matches!(action, Action::Append(_)) })
+    );
+}
+
+/// What a first life appended up to our prevote, given back to a second.
+#[test]
+fn a_restart_repeats_the_recorded_vote_and_signs_no_other() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let actions = host.handle(proposal(0, 0, None, fresh.clone()), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    let entry = |action: Action| match action {
+        Action::Append(entry) => Some(entry),
+        _ => None,
+    };
+    let entries: Vec<_> = actions.into_iter().filter_map(entry).collect();
+    assert_eq!(entries.len(), 2, "the proposal and our prevote");
+    let (mut host, actions) = boot(SigningRecord { height: 5, entries });
+    assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, id(&fresh).to_vec())]);
+    assert!(!has(&actions, |action| matches!(action, Action::Append(_) | Action::ResetWal { .. })));
+    // Another block of the same round moves it no more.
+    let other = block(0, NOW_MS + 1);
+    let actions = host.handle(proposal(0, 0, None, other), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    assert!(votes(&actions).is_empty());
+}
+
+#[test]
+fn a_record_entry_of_another_height_is_refused() {
+    let vote = signed_vote(0, v1::VoteType::Prevote, 5, 0, None);
+    let entries = vec![v1::WalEntry { height: 4, entry: Some(Entry::Vote(vote)) }];
+    let record = SigningRecord { height: 5, entries };
+    let error = Host::new(config(), &start(5), record, NOW_MS).err();
+    assert!(matches!(error, Some(StartError::RecordEntry { index: 0, .. })));
+}
+
+// ------------------------------------------------------------------ sync
+
+/// Asked for height 5 and not begun.
+fn asking() -> Host {
+    let mut host = held();
+    host.handle(Event::PeerTip { peer: PEER, height: 9 }, NOW_MS);
+    host
+}
+
+#[test]
+fn a_certified_block_is_decided_without_votes() {
+    let mut host = asking();
+    let fresh = block(0, NOW_MS);
+    let actions = host.handle(synced(vec![decided(fresh.clone(), &[0, 1, 2])]), NOW_MS + 500_000);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS + 500_000);
+    let Some(Action::Decide { block, certificate, .. }) = actions.last() else { panic!() };
+    assert_eq!(**block, fresh);
+    assert_eq!(certificate.signatures.len(), 3);
+}
+
+#[test]
+fn a_block_without_a_quorum_is_the_peers_fault() {
+    for signers in [&[0, 1][..], &[]] {
+        let mut host = asking();
+        let actions = host.handle(synced(vec![decided(block(0, NOW_MS), signers)]), NOW_MS);
+        assert_eq!(faults(&actions), [FaultReason::NotTheCertifiedBlock { height: 5 }]);
+        assert!(!has_begun(&actions));
+    }
+}
+
+#[test]
+fn a_block_that_is_not_the_certified_one_is_the_peers_fault() {
+    let mut other = decided(block(0, NOW_MS), &[0, 1, 2]);
+    other.block = Some(block(0, NOW_MS + 1));
+    let actions = asking().handle(synced(vec![other]), NOW_MS);
+    assert_eq!(faults(&actions), [FaultReason::NotTheCertifiedBlock { height: 5 }]);
+}
+
+#[test]
+fn changed_parts_beside_a_certified_header_are_the_peers_fault_and_another_is_asked() {
+    let mut host = asking();
+    let second = Peer([98; 32]);
+    host.handle(Event::PeerTip { peer: second, height: 9 }, NOW_MS);
+    let actions = host.handle(synced(vec![decided(block(0, NOW_MS), &[0, 1, 2])]), NOW_MS);
+    let request = requests(&actions)[0];
+    let actions = host.handle(Event::Validated { request, verdict: Verdict::Altered }, NOW_MS);
+    assert_eq!(faults(&actions), [FaultReason::NotTheCertifiedBlock { height: 5 }]);
+    assert!(has(&actions, |action| {
+        matches!(action, Action::RequestSync { peer, .. } if *peer == second)
+    }));
+}
+
+#[test]
+fn a_certified_block_that_is_invalid_here_stops_the_node() {
+    let mut host = asking();
+    let actions = host.handle(synced(vec![decided(block(0, NOW_MS), &[0, 1, 2])]), NOW_MS);
+    let request = requests(&actions)[0];
+    let verdict = Verdict::Invalid { reason: "another root".to_owned() };
+    let actions = host.handle(Event::Validated { request, verdict }, NOW_MS);
+    let halted = |action: &Action| {
+        matches!(action, Action::Halt { reason: HaltReason::CertifiedBlockInvalid { .. } })
+    };
+    assert!(has(&actions, halted));
+    assert!(host.handle(prevote(0, 0, None), NOW_MS).is_empty(), "it does nothing any more");
+}
+
+#[test]
+fn a_silent_peer_is_not_waited_for() {
+    let mut host = held();
+    let actions = host.handle(Event::PeerTip { peer: PEER, height: 9 }, NOW_MS);
+    let second = Peer([98; 32]);
+    host.handle(Event::PeerTip { peer: second, height: 9 }, NOW_MS);
+    let actions = host.handle(Event::TimerFired(timer(&actions, 5_000)), NOW_MS + 5_000);
+    assert!(has(&actions, |action| {
+        matches!(action, Action::RequestSync { peer, .. } if *peer == second)
+    }));
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_is_not_used() {
+    let actions = running().handle(synced(vec![decided(block(0, NOW_MS), &[0, 1, 2])]), NOW_MS);
+    assert!(actions.is_empty());
+}
+
+// ------------------------------------------------------------- the shell
+
+#[test]
+fn the_next_height_is_the_decided_one_plus_one() {
+    let actions = running().handle(Event::Committed { next: start(6) }, NOW_MS);
+    assert!(has(&actions, |action| matches!(
+        action,
+        Action::Halt { reason: HaltReason::WrongNextHeight { given: 6, expected: 5 } }
+    )));
+}
+
+#[test]
+fn a_proposer_order_names_every_validator_once() {
+    for order in [vec![0, 1, 2], vec![0, 1, 2, 2], vec![0, 1, 2, 3, 3]] {
+        let proposer_order = order.into_iter().map(|index| ValidatorKey(key(index))).collect();
+        let start = HeightStart { proposer_order, ..start(5) };
+        let error = Host::new(config(), &start, SigningRecord::default(), NOW_MS).err();
+        assert_eq!(error, Some(StartError::ProposerOrder { height: 5 }));
+    }
+}
+
+// -------------------------------------------------------- malformed input
+
+#[test]
+fn what_does_not_have_the_form_of_a_message_is_the_peers_fault() {
+    let is_malformed = |event: Event| {
+        let actions = running().handle(event, NOW_MS);
+        matches!(faults(&actions)[..], [FaultReason::Malformed { .. }])
+    };
+    let vote = signed_vote(0, v1::VoteType::Prevote, 5, 0, None);
+    let changed = |change: &dyn Fn(&mut v1::SignedVote)| {
+        let mut vote = vote.clone();
+        change(&mut vote);
+        is_malformed(message(Message::Vote(vote)))
+    };
+    assert!(!changed(&|_| ()));
+    assert!(changed(&|vote| vote.validator.truncate(31)));
+    assert!(changed(&|vote| vote.signature.push(0)));
+    assert!(changed(&|vote| vote.statement = None));
+    assert!(changed(&|vote| vote.r#type = 0));
+    assert!(changed(&|vote| vote.r#type = 77));
+    assert!(changed(&|vote| vote.statement.as_mut().unwrap().header_hash = vec![1; 31]));
+    assert!(changed(&|vote| vote.statement.as_mut().unwrap().round = u32::MAX));
+    let no_block = v1::SignedProposal {
+        statement: Some(v1::ProposalStatement::default()),
+        ..v1::SignedProposal::default()
+    };
+    assert!(is_malformed(message(Message::Proposal(no_block))));
+    assert!(is_malformed(proposal(1, 1, Some(1), block(1, NOW_MS))), "locked in its own round");
+    let many = v1::PolkaCertificate {
+        height: 5,
+        header_hash: vec![1; 32],
+        signatures: vec![v1::ValidatorSignature::default(); 1_000],
+        ..v1::PolkaCertificate::default()
+    };
+    assert!(is_malformed(message(Message::PolkaCertificate(many))));
+    let foreign = v1::RoundCertificate {
+        height: 5,
+        round: 1,
+        skip: true,
+        votes: vec![signed_vote(0, v1::VoteType::Prevote, 5, 2, None)],
+    };
+    assert!(is_malformed(message(Message::RoundCertificate(foreign))));
+    let empty = Event::Message { peer: PEER, message: v1::ConsensusMessage { message: None } };
+    assert!(is_malformed(empty));
+}
+
+#[test]
+fn a_round_certificate_needs_a_correct_signer_and_no_signer_twice() {
+    let refused = |votes: Vec<v1::SignedVote>, skip: bool| {
+        let certificate = v1::RoundCertificate { height: 5, round: 1, skip, votes };
+        let actions = running().handle(message(Message::RoundCertificate(certificate)), NOW_MS);
+        matches!(faults(&actions)[..], [FaultReason::BadCertificate { height: 5, round: 1 }])
+    };
+    let vote = |by| signed_vote(by, v1::VoteType::Prevote, 5, 1, None);
+    assert!(!refused(vec![vote(0), vote(1)], true));
+    assert!(refused(vec![vote(0)], true), "one may be a liar");
+    assert!(refused(vec![vote(0), vote(0)], true), "twice the same");
+    assert!(refused(vec![vote(0), vote(1), vote(2)], false), "prevotes among precommits");
+}
+
+#[test]
+fn a_host_moves_between_threads() {
+    fn sendable<T: Send>(_: &T) {}
+    sendable(&held());
+}
