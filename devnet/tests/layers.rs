@@ -56,32 +56,30 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().unwrap().iter()
 }
 
-/// The names of all that is linked into `krate`, built by itself with `features`.
-fn linked(krate: &str, features: &[&str]) -> BTreeSet<String> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
-        .args(["--package", krate, "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    if let [first, ..] = features {
-        if *first == "none" {
-            command.arg("--no-default-features");
-        } else {
-            command.args(["--features", &features.join(",")]);
-        }
-    }
-    let output = command.output().unwrap();
+/// What `cargo tree` prints of what is linked, a line for each package.
+fn tree(arguments: &[&str]) -> String {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(arguments)
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names of all that is linked into `krate`, built by itself with its default features or none.
+fn linked(krate: &str, arguments: &[&str]) -> BTreeSet<String> {
+    tree(&[&["--format", "{p}", "--package", krate], arguments].concat())
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
         .collect()
 }
 
-fn assert_none_of(krate: &str, features: &[&str], banned: &[&str]) {
-    let linked = linked(krate, features);
+fn assert_none_of(krate: &str, arguments: &[&str], banned: &[&str]) {
+    let linked = linked(krate, arguments);
     assert!(linked.contains(krate), "cargo tree did not name {krate} itself");
     let found: Vec<&String> = linked
         .iter()
@@ -89,7 +87,7 @@ fn assert_none_of(krate: &str, features: &[&str], banned: &[&str]) {
             banned.iter().any(|ban| *name == ban || name.starts_with(&format!("{ban}-")))
         })
         .collect();
-    assert!(found.is_empty(), "{krate} {features:?} links {found:?}");
+    assert!(found.is_empty(), "{krate} {arguments:?} links {found:?}");
 }
 
 #[test]
@@ -115,7 +113,7 @@ fn rules_reach_no_runtime_no_network_and_no_disk() {
         assert_none_of(krate, &[], &banned);
         assert_none_of(krate, &[], &["tokio"]);
     }
-    assert_none_of("sillok-ledger", &["none"], &["jmt", "borsh"]);
+    assert_none_of("sillok-ledger", &["--no-default-features"], &["jmt", "borsh"]);
     // The Tendermint core names a peer by libp2p's identity type and declares tokio without any of its features: neither
     // brings a runtime, a clock or a socket. Ours declare neither.
     let ordering: Vec<&str> = banned.iter().copied().filter(|ban| *ban != "libp2p").collect();
@@ -132,14 +130,7 @@ fn rules_reach_no_runtime_no_network_and_no_disk() {
 
 /// The features with which `krate` links tokio.
 fn tokio_features(krate: &str) -> BTreeSet<String> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p} {f}"])
-        .args(["--package", krate, "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
+    tree(&["--format", "{p} {f}", "--package", krate])
         .lines()
         .filter(|line| line.starts_with("tokio v"))
         .flat_map(|line| line.split_whitespace().skip(2))
@@ -177,30 +168,21 @@ fn every_package_comes_from_the_registry_under_an_accepted_license() {
         "CDLA-Permissive-2.0",
         "Apache-2.0 WITH LLVM-exception",
     ];
-    let metadata = metadata();
-    // The lock file also names what other systems or features would need; only what is linked here counts.
-    let linked: BTreeSet<&str> = metadata["resolve"]["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|node| node["id"].as_str().unwrap())
-        .collect();
-    let linked = packages(&metadata)
-        .filter(|package| linked.contains(package["id"].as_str().unwrap()))
-        .filter(|package| !package["source"].is_null());
-    for package in linked {
-        let name = package["name"].as_str().unwrap();
-        let source = package["source"].as_str().unwrap();
-        assert!(
-            source.starts_with("registry+") && source.contains("crates.io-index"),
-            "{name} comes from {source}"
-        );
-        let license = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+    for package in packages(&metadata()).filter(|package| !package["source"].is_null()) {
+        let (name, source) = (&package["name"], package["source"].as_str().unwrap());
+        let registry = source.starts_with("registry+") && source.contains("crates.io-index");
+        assert!(registry, "{name} comes from {source}");
+    }
+    // The lock file also names what other systems or features would need; what is linked here counts.
+    let linked = tree(&["--workspace", "--format", "{p}|{l}"]);
+    for line in linked.lines().filter(|line| !line.is_empty()) {
+        let (package, license) = line.split_once('|').unwrap();
+        let license = license.trim_end_matches(" (*)").replace('/', " OR ");
         // Every part of an AND must be accepted, one part of an OR.
         let ok = license
             .replace(['(', ')'], "")
             .split(" AND ")
             .all(|part| part.split(" OR ").any(|choice| accepted.contains(&choice.trim())));
-        assert!(ok, "{name} is under {license:?}");
+        assert!(ok, "{package} is under {license:?}");
     }
 }
