@@ -42,9 +42,9 @@ pub use operation::{
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};
 pub use statement::{
-    acting_role_string, approval_string, author_statement, author_statement_hash, author_string,
-    head_hash, operation_hash, operation_list_hash, private_content_hash, submitter_string,
-    transaction_id,
+    OperationHashes, acting_role_string, approval_string, author_statement, author_statement_hash,
+    author_string, head_hash, operation_hash, operation_list_hash, private_content_hash,
+    submitter_string, transaction_id,
 };
 pub use view::{
     DID_CONTEXT, DID_MEDIA_TYPE, Resolution, ResolutionError, document_json, error_json,

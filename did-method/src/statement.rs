@@ -15,6 +15,10 @@ pub fn operation_hash(genesis: &Hash, operation: &v1::Operation) -> Hash {
 #[must_use]
 pub fn operation_list_hash(genesis: &Hash, operations: &[v1::Operation]) -> Hash {
     let hashes: Vec<Hash> = operations.iter().map(|one| operation_hash(genesis, one)).collect();
+    list_hash(genesis, &hashes)
+}
+
+fn list_hash(genesis: &Hash, hashes: &[Hash]) -> Hash {
     let mut parts: Vec<&[u8]> = vec![&genesis.0];
     parts.extend(hashes.iter().map(|hash| hash.0.as_slice()));
     Tag::OperationList.hash(&parts)
@@ -32,8 +36,44 @@ pub fn submitter_string(genesis: &Hash, transaction_id: &Hash) -> Vec<u8> {
     Tag::SignSubmit.signed_string(genesis, &transaction_id.0)
 }
 
-/// The statement that all signers of operation `index` of `body` agree to, under the terms that stand beside their
-/// signatures (PROTOCOL §2.2). `None` if the body has no such operation.
+/// The hashes of a body's operations, each computed once: a long list whose operations may not be torn apart would
+/// else be hashed whole for each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationHashes<'a> {
+    submitter: &'a [u8],
+    hashes: Vec<Hash>,
+    list: Hash,
+}
+
+impl<'a> OperationHashes<'a> {
+    /// Those of `body`.
+    #[must_use]
+    pub fn of(genesis: &Hash, body: &'a v1::TransactionBody) -> Self {
+        let hashes: Vec<Hash> =
+            body.operations.iter().map(|one| operation_hash(genesis, one)).collect();
+        let list = list_hash(genesis, &hashes);
+        Self { submitter: &body.submitter, hashes, list }
+    }
+
+    /// The statement that all signers of operation `index` agree to, under the terms that stand beside their
+    /// signatures (PROTOCOL §2.2). `None` if the body has no such operation.
+    #[must_use]
+    pub fn author_statement(
+        &self,
+        index: usize,
+        terms: &v1::OperationSignatures,
+    ) -> Option<v1::AuthorStatement> {
+        Some(v1::AuthorStatement {
+            operation_hash: self.hashes.get(index)?.to_vec(),
+            submitter: if terms.any_submitter { Vec::new() } else { self.submitter.to_vec() },
+            valid_until_ms: terms.valid_until_ms,
+            operation_list_hash: if terms.whole_list { self.list.to_vec() } else { Vec::new() },
+        })
+    }
+}
+
+/// The statement that all signers of operation `index` of `body` agree to; see
+/// [`OperationHashes::author_statement`].
 #[must_use]
 pub fn author_statement(
     genesis: &Hash,
@@ -41,17 +81,7 @@ pub fn author_statement(
     index: usize,
     terms: &v1::OperationSignatures,
 ) -> Option<v1::AuthorStatement> {
-    let operation = body.operations.get(index)?;
-    Some(v1::AuthorStatement {
-        operation_hash: operation_hash(genesis, operation).to_vec(),
-        submitter: if terms.any_submitter { Vec::new() } else { body.submitter.clone() },
-        valid_until_ms: terms.valid_until_ms,
-        operation_list_hash: if terms.whole_list {
-            operation_list_hash(genesis, &body.operations).to_vec()
-        } else {
-            Vec::new()
-        },
-    })
+    OperationHashes::of(genesis, body).author_statement(index, terms)
 }
 
 /// The string an author signs.

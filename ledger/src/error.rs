@@ -404,4 +404,15 @@ impl BlockError {
             _ => false,
         }
     }
+
+    /// The rule without the names in its message, for logs: no DID stands in any of them (PROTOCOL, Part II §6).
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Transaction { index, source } => {
+                format!("transaction {index}: {}", source.code())
+            }
+            other => other.to_string(),
+        }
+    }
 }

@@ -6,10 +6,10 @@
 use crate::AdmissionError;
 use crate::merkle_log::TransactionHasher;
 use sillok_did_method::{
-    CheckedOperation, author_statement, author_statement_hash, author_string, check_named_document,
+    CheckedOperation, OperationHashes, author_statement_hash, author_string, check_named_document,
     transaction_id,
 };
-use sillok_proto::{Hash, Tag, v1};
+use sillok_proto::{Hash, Tag, encode, v1};
 
 /// Longest encoded transaction, in bytes. One transaction may carry 10,000 entry changes.
 pub const TRANSACTION_BYTES_MAX: usize = 512 * 1024;
@@ -33,12 +33,13 @@ impl TransactionLeaf {
     /// The names of `transaction`, which need not be checked yet. `None` without a body.
     #[must_use]
     pub fn of(genesis: &Hash, transaction: &v1::Transaction) -> Option<Self> {
+        // Absent is the empty message, whose encoding is empty.
+        let signatures = transaction.signatures.as_ref().map(encode).unwrap_or_default();
+        let private = transaction.private_signatures.as_ref().map(encode).unwrap_or_default();
         Some(Self {
             id: transaction_id(genesis, transaction.body.as_ref()?),
-            signatures: Tag::Signatures
-                .hash_message(&transaction.signatures.clone().unwrap_or_default()),
-            private_signatures: Tag::PrivateSignatures
-                .hash_message(&transaction.private_signatures.clone().unwrap_or_default()),
+            signatures: Tag::Signatures.hash(&[&signatures]),
+            private_signatures: Tag::PrivateSignatures.hash(&[&private]),
         })
     }
 
@@ -131,6 +132,7 @@ impl CheckedTransaction {
             });
         }
         check_private_parts(transaction)?;
+        let hashes = OperationHashes::of(genesis, body);
         let mut documents = transaction.documents.iter();
         let mut operations = Vec::with_capacity(count);
         for (index, (operation, terms)) in
@@ -138,7 +140,8 @@ impl CheckedTransaction {
         {
             let checked = CheckedOperation::check(operation, &mut documents)
                 .map_err(|source| AdmissionError::Operation { operation: index, source })?;
-            let statement = author_statement(genesis, body, index, terms)
+            let statement = hashes
+                .author_statement(index, terms)
                 .ok_or(AdmissionError::OperationCount { count, max: OPERATIONS_MAX })?;
             operations.push((checked, authorship(genesis, index, terms, &statement)?));
         }

@@ -2,15 +2,16 @@
 
 use crate::story::{Draft, outcome};
 use crate::story::{created, happened_in, refused, set_device, take_away, together, update};
-use crate::support::{Memory, STEP_MS, World, bound, device, document, genesis};
+use crate::support::{Memory, STEP_MS, World, bound, device, document, genesis, key, sign};
 use sillok_did_method::CAPABILITY_INVOCATION;
-use sillok_ledger::merkle_log::transactions_root;
-use sillok_ledger::tree::NodeReader;
+use sillok_ledger::merkle_log::{self, TransactionHasher, transactions_root};
+use sillok_ledger::proof::{verify_receipt, verify_state_proof};
+use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, BlockError, CheckedTransaction, Frame, Outcome, StateFault, StateView, TreeKey,
-    VerifyEach, admit, build_block, execute_block, header_hash,
+    VerifyEach, admit, build_block, execute_block, header_hash, precommit_string,
 };
-use sillok_proto::{Hash, v1};
+use sillok_proto::{Hash, encode, v1};
 use std::cell::Cell;
 
 /// A block of one create and one change, and the world it is for.
@@ -408,6 +409,83 @@ fn a_state_that_contradicts_itself_is_a_fault() {
     let refused = world.mempool(&transaction, time_ms).unwrap_err();
     assert_eq!(refused.code(), "INTERNAL_ERROR");
     assert!(!refused.to_string().contains(&world.did("alice").to_string()), "it names no DID");
+}
+
+/// What a log may say of a refused block names the rule and no DID.
+#[test]
+fn a_block_is_refused_for_a_reason_without_names() {
+    let mut world = happened_in(&[created("alice"), update("alice")]);
+    let time_ms = world.next_time_ms(STEP_MS);
+    let stale = world.transaction(&update("alice").on(1));
+    let error = world.execute(&world.force(&[stale], time_ms)).unwrap_err();
+    assert!(error.to_string().contains(&world.did("alice").to_string()));
+    assert_eq!(error.reason(), "transaction 0: STALE_VERSION");
+    assert_eq!(BlockError::MissingHeader.reason(), "the block has no header");
+}
+
+/// A12: with the genesis and one answer of any node, a verifier that trusts no node knows what the record holds.
+#[test]
+fn a12_what_a_block_wrote_is_verified_from_the_genesis_alone() {
+    let mut world = World::new();
+    let transaction = world.transaction(&created("alice"));
+    let built = world.build(&[transaction], world.next_time_ms(STEP_MS));
+    world.commit(&built);
+    let signed_header = certified(&world);
+
+    // The verifier's side: the genesis, and bytes from an untrusted node.
+    let (genesis_hash, set) = (*world.chain.hash(), world.chain.validators().clone());
+    let (alice, nobody) =
+        (TreeKey::did_head(&world.did("alice")), TreeKey::did_head(&Hash([9; 32])));
+    let entry = |key| tree::prove(&world.state, 1, key).unwrap();
+    let mut proof = v1::StateProof {
+        signed_header: Some(signed_header.clone()),
+        entries: vec![entry(&alice), entry(&nobody)],
+    };
+    let verified = verify_state_proof(&genesis_hash, &proof, &set).unwrap();
+    let head = encode(&world.head("alice", None).unwrap());
+    assert_eq!(verified.value(&alice).unwrap(), Some(head.as_slice()));
+    assert_eq!(verified.value(&nobody).unwrap(), None);
+
+    let leaf = built.outcome.transactions[0];
+    let receipt = v1::Receipt {
+        signed_header: Some(signed_header),
+        transaction_id: leaf.id.to_vec(),
+        signatures_hash: leaf.signatures.to_vec(),
+        private_signatures_hash: leaf.private_signatures.to_vec(),
+        path: Some(merkle_log::path_among::<TransactionHasher>(&[leaf.hash()], 0).unwrap()),
+    };
+    assert!(verify_receipt(&genesis_hash, &receipt, &set).is_ok());
+
+    // A single lie, and nothing is believed.
+    proof.entries[0].value[5] ^= 1;
+    assert!(verify_state_proof(&genesis_hash, &proof, &set).is_err());
+    let other = v1::Receipt { signatures_hash: vec![1; 32], ..receipt };
+    assert!(verify_receipt(&genesis_hash, &other, &set).is_err());
+}
+
+/// The last header with the precommits of three of the four validators.
+fn certified(world: &World) -> v1::SignedHeader {
+    let header = world.tip.header.clone();
+    let header_hash = header_hash(&header).to_vec();
+    let statement =
+        v1::VoteStatement { height: header.height, round: 0, header_hash: header_hash.clone() };
+    let string = precommit_string(world.chain.hash(), &statement);
+    let names: Vec<String> = (1..=4).map(|n| format!("operator-{n}/validator")).collect();
+    let signatures =
+        world.chain.validators().validators.iter().enumerate().take(3).map(|(index, one)| {
+            let name = names.iter().find(|name| key(name).point == one.public_key).unwrap();
+            v1::CommitSignature {
+                validator: index as u32,
+                signature: sign(name, &string).signature,
+            }
+        });
+    let certificate = v1::CommitCertificate {
+        height: header.height,
+        round: 0,
+        header_hash,
+        signatures: signatures.collect(),
+    };
+    v1::SignedHeader { header: Some(header), certificate: Some(certificate) }
 }
 
 #[test]

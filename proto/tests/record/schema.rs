@@ -79,6 +79,18 @@ fn a1_a18_every_field_of_a_transaction_is_on_this_list() {
     assert_eq!(fields, listed);
 }
 
+/// A23, B3: whoever shows a credential and whoever verifies one writes nothing: every write is one of these operations.
+#[test]
+fn a23_b3_the_only_writes_are_the_four_operations_on_a_did() {
+    let schema = Schema::record();
+    let operation = schema.message("Operation");
+    assert_eq!(operation.oneof_decl.len(), 1, "one of them, and nothing beside it");
+    let kinds: Vec<&str> = operation.field.iter().map(|field| field.type_name()).collect();
+    let names = ["CreateDid", "UpdateDid", "SetDevice", "DeactivateDid"];
+    assert_eq!(kinds, names.map(|name| format!(".sillok.v1.{name}")));
+    assert!(operation.field.iter().all(|field| field.oneof_index == Some(0)));
+}
+
 #[test]
 fn a18_no_fee_no_field_of_the_record_is_an_amount() {
     let money = ["amount", "balance", "fee", "gas", "price", "token", "coin", "value_transferred"];
