@@ -7,8 +7,8 @@ use crate::mempool::{Limits, Mempool, Pending, PoolError};
 use crate::storage::{Refusal, Storage, StorageError};
 use crate::verifier::RememberingVerifier;
 use sillok_ledger::{
-    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome, Tip, build_block,
-    execute_block,
+    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome, StateFault, Tip,
+    build_block, execute_block,
 };
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeSet;
@@ -42,7 +42,14 @@ pub struct Ledger {
     tip: watch::Sender<Arc<Tip>>,
     mempool: Mutex<Mempool>,
     pending: watch::Sender<bool>,
+    /// What panicked a block in the making: not taken in again by this process (PROTOCOL II.3).
+    quarantine: Mutex<BTreeSet<Hash>>,
 }
+
+/// Most ids in quarantine. Their submitters are accredited, so this many is a fault of the software, not a flood.
+const QUARANTINE_MAX: usize = 10_000;
+/// Most transactions singled out for one block; more cost the round, not the process.
+const POISONS_SOUGHT_MAX: usize = 4;
 
 /// What the proposer gets from [`Ledger::build`].
 #[derive(Debug)]
@@ -68,6 +75,7 @@ impl Ledger {
             tip: watch::Sender::new(Arc::new(tip)),
             mempool: Mutex::new(Mempool::new(limits)),
             pending: watch::Sender::new(false),
+            quarantine: Mutex::new(BTreeSet::new()),
         })
     }
 
@@ -94,14 +102,45 @@ impl Ledger {
         self.mempool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells ordering whether anything is pending. Looked up under the lock of what it tells: a look before it could
+    /// overwrite the news of a transaction that came in between, which would then wait for the heartbeat.
+    fn note_pending(&self) {
+        self.pending.send_if_modified(|before| {
+            let pending = !self.mempool().is_empty();
+            std::mem::replace(before, pending) != pending
+        });
+    }
+
     /// Checks a transaction against the last committed state, at the ledger time its block may have: an idle network's
     /// time stands still between heartbeats, so the machine's clock counts where it is ahead.
     fn admit(&self, tip: &Tip, checked: &CheckedTransaction) -> Result<(), SubmitError> {
+        self.admit_at(tip, checked, (tip.header.time_ms + 1).max(crate::clock::now_ms()))
+    }
+
+    /// Checks a transaction that waits, at the earliest ledger time its block may have. Not by the clock: one that runs
+    /// ahead would empty the pool of what the network can still order. What cannot be told now stays.
+    fn inadmissible(&self, tip: &Tip, pending: &Pending) -> Option<SubmitError> {
+        let error = self.admit_at(tip, &pending.checked, tip.header.time_ms + 1).err()?;
+        let stays = matches!(
+            error,
+            SubmitError::Admission(
+                AdmissionError::ValidUntilTooFar { .. } | AdmissionError::State(_)
+            )
+        );
+        (!stays).then_some(error)
+    }
+
+    fn admit_at(
+        &self,
+        tip: &Tip,
+        checked: &CheckedTransaction,
+        time_ms: u64,
+    ) -> Result<(), SubmitError> {
         let state = self.storage.at(tip.height());
         let frame = Frame {
             chain: &self.chain,
             height: tip.height() + 1,
-            time_ms: (tip.header.time_ms + 1).max(crate::clock::now_ms()),
+            time_ms,
             verifier: &self.verifier,
             replay: &tip.replay,
         };
@@ -131,10 +170,24 @@ impl Ledger {
         if self.mempool().contains(&id) {
             return Ok((id, false));
         }
-        self.admit(&self.tip(), &checked)?;
+        if self.quarantined().contains(&id) {
+            return Err(SubmitError::Poison);
+        }
+        let tip = self.tip();
+        self.admit(&tip, &checked)?;
         let pending = Pending { transaction: Arc::new(transaction), checked: Arc::new(checked) };
-        let new = self.mempool().insert(pending)?;
-        self.pending.send_if_modified(|pending| !std::mem::replace(pending, true));
+        let new = self.mempool().insert(pending.clone())?;
+        // A block committed meanwhile was mended without this transaction: it may have ordered it, or its rival.
+        let now = self.tip();
+        if new
+            && now.height() != tip.height()
+            && let Err(error) = self.admit(&now, &pending.checked)
+        {
+            self.mempool().remove(&id);
+            self.note_pending();
+            return Err(error);
+        }
+        self.note_pending();
         Ok((id, new))
     }
 
@@ -154,7 +207,7 @@ impl Ledger {
         let state = self.storage.at(tip.height());
         let bytes_max =
             usize::try_from(self.chain.parameters().block_bytes_max).unwrap_or(usize::MAX);
-        let candidates =
+        let mut candidates =
             if empty { Vec::new() } else { self.mempool().candidates(bytes_max, left_out) };
         let run = |candidates: &[Pending]| {
             build_block(
@@ -167,11 +220,36 @@ impl Ledger {
                 candidates.iter().map(|one| (&*one.transaction, &*one.checked)),
             )
         };
-        match catch_unwind(AssertUnwindSafe(|| run(&candidates))) {
-            Ok(built) => built.map(|built| BuiltBlock { built, candidates }),
-            // Something in the pool panics: an empty block keeps the network going, the pool is not touched.
-            Err(_) => run(&[]).map(|built| BuiltBlock { built, candidates: Vec::new() }),
+        let attempt = |candidates: &[Pending]| catch_unwind(AssertUnwindSafe(|| run(candidates))).ok();
+        // A panic is a refusal of the transaction that causes it, and the rest is not to suffer (PROTOCOL II.3).
+        for _ in 0..POISONS_SOUGHT_MAX {
+            if let Some(built) = attempt(&candidates) {
+                return built.map(|built| BuiltBlock { built, candidates });
+            }
+            let panics = |count: usize| attempt(&candidates[..count]).is_none();
+            let Some(poison) = first_that_panics(candidates.len(), panics) else { break };
+            let poison = candidates.remove(poison);
+            tracing::error!(event = "poison", transaction = %poison.id(), "a transaction that panics execution is put aside; report it");
+            self.put_aside(&poison).map_err(StateFault::from)?;
         }
+        run(&[]).map(|built| BuiltBlock { built, candidates: Vec::new() })
+    }
+
+    fn quarantined(&self) -> MutexGuard<'_, BTreeSet<Hash>> {
+        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_aside(&self, poison: &Pending) -> Result<(), StorageError> {
+        {
+            let mut quarantine = self.quarantined();
+            if quarantine.len() >= QUARANTINE_MAX {
+                quarantine.clear();
+            }
+            quarantine.insert(poison.id());
+        }
+        self.drop_for(poison, Some(&SubmitError::Poison))?;
+        self.note_pending();
+        Ok(())
     }
 
     /// Executes a block on the tip.
@@ -218,9 +296,6 @@ impl Ledger {
                 mempool.remove(&leaf.id);
             }
             let expired = mempool.expired(tip.header.time_ms);
-            for pending in &expired {
-                mempool.remove(&pending.id());
-            }
             // The change of an organization reaches further than its own transactions: authorities, countersigners.
             let organization = v1::Kind::Organization;
             let suspects = if outcome.changes.heads.values().any(|h| h.kind() == organization) {
@@ -236,24 +311,28 @@ impl Ledger {
             };
             (suspects, expired)
         };
-        for pending in expired {
-            self.refuse(&pending, None)?;
+        let mut refused = !expired.is_empty();
+        for pending in &expired {
+            self.drop_for(pending, None)?;
         }
         for pending in suspects {
-            if let Err(error) = self.admit(tip, &pending.checked) {
-                self.mempool().remove(&pending.id());
-                self.refuse(
-                    &pending,
-                    Some(crate::api::problem::of_submit(self.chain.network(), &error)),
-                )?;
+            if self.mempool().contains(&pending.id())
+                && let Some(error) = self.inadmissible(tip, &pending)
+            {
+                self.drop_for(&pending, Some(&error))?;
+                refused = true;
             }
         }
-        let pending = !self.mempool().is_empty();
-        self.pending.send_if_modified(|before| std::mem::replace(before, pending) != pending);
+        self.note_pending();
+        if refused {
+            // Who waits for the end of a transaction looked when the tip came, which was before this.
+            self.tip.send_modify(|_| {});
+        }
         Ok(())
     }
 
-    /// Drops a candidate that building a block showed to be inadmissible.
+    /// Drops a candidate that building a block showed to be inadmissible, if the committed state says so too. It may
+    /// only be at odds with another candidate of a block that is never decided, or with a clock that runs ahead.
     ///
     /// # Errors
     ///
@@ -264,23 +343,59 @@ impl Ledger {
         error: &AdmissionError,
     ) -> Result<(), StorageError> {
         // Too early is not wrong: the proposer's time may be behind ours.
-        if matches!(error, AdmissionError::ValidUntilTooFar { .. }) {
+        if matches!(error, AdmissionError::ValidUntilTooFar { .. } | AdmissionError::State(_)) {
             return Ok(());
         }
-        if self.mempool().remove(&pending.id()).is_some() {
-            let error = SubmitError::Admission(error.clone());
-            let problem = crate::api::problem::of_submit(self.chain.network(), &error);
-            self.refuse(pending, Some(problem))?;
+        if let Some(error) = self.inadmissible(&self.tip(), pending) {
+            self.drop_for(pending, Some(&error))?;
+            self.note_pending();
         }
         Ok(())
     }
 
-    fn refuse(&self, pending: &Pending, problem: Option<v1::Problem>) -> Result<(), StorageError> {
+    /// Remembers why, then takes it out: in this order, so that it is never unknown in between. `None`: its time passed.
+    fn drop_for(&self, pending: &Pending, error: Option<&SubmitError>) -> Result<(), StorageError> {
         let id = pending.id();
-        if self.storage.transaction(&id)?.is_some() {
-            return Ok(());
+        if self.mempool().contains(&id) && self.storage.transaction(&id)?.is_none() {
+            let problem =
+                error.map(|error| crate::api::problem::of_submit(self.chain.network(), error));
+            let valid_until_ms = pending.checked.valid_until_ms;
+            self.storage.put_refusal(&id, &Refusal { valid_until_ms, problem })?;
         }
-        let valid_until_ms = pending.checked.valid_until_ms;
-        self.storage.put_refusal(&id, &Refusal { valid_until_ms, problem })
+        self.mempool().remove(&id);
+        Ok(())
+    }
+}
+
+/// The index of the first of `count` that makes a run over it and those before it panic; `None` if even a run over
+/// nothing does.
+fn first_that_panics(count: usize, panics: impl Fn(usize) -> bool) -> Option<usize> {
+    if count == 0 || panics(0) {
+        return None;
+    }
+    let (mut good, mut bad) = (0, count);
+    while bad - good > 1 {
+        let middle = usize::midpoint(good, bad);
+        if panics(middle) {
+            bad = middle;
+        } else {
+            good = middle;
+        }
+    }
+    Some(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_poison_is_found_among_any_number_of_candidates() {
+        for count in 1..20 {
+            for poison in 0..count {
+                assert_eq!(first_that_panics(count, |prefix| prefix > poison), Some(poison));
+            }
+        }
+        assert_eq!(first_that_panics(3, |_| true), None, "then no transaction is to blame");
     }
 }
