@@ -16,13 +16,15 @@ use sillok_consensus::{
     Action, Event, HaltReason, HeightStart, Host, HostConfig, Peer, TimerId, ValidationId,
     ValidatorKey, Verdict,
 };
-use sillok_did_method::OperationError;
-use sillok_ledger::{AdmissionError, BlockError, Outcome, Tip, header_hash, proposers};
+use sillok_ledger::{
+    BlockError, Outcome, Tip, TransactionLeaf, header_hash, merkle_log, proposers,
+};
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 /// Rounds of a height after which a proposer leaves out what failed proposals held (PROTOCOL II.3).
@@ -35,6 +37,10 @@ const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 const SYNC_BLOCKS_MAX: u32 = 64;
 /// Results waiting for the thread.
 const RESULTS_MAX: usize = 256;
+/// Threads that build and execute blocks. Their own, so that no flood of reads or submissions stands before a block.
+const WORKERS: usize = 2;
+/// Requests for blocks served at once, one of each peer: each may read and hold an answer of full length.
+const SERVED_AT_ONCE: usize = 4;
 
 /// Why ordering ended. The process ends with it.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,12 @@ pub enum OrderingError {
     /// The network task ended by itself, which it never should.
     #[error("the network task ended; start the node again")]
     NetworkEnded,
+    /// The threads that execute blocks could not be made.
+    #[error("the threads that execute blocks cannot be started ({reason}); free some memory and start again")]
+    Workers {
+        /// The system's error.
+        reason: String,
+    },
     /// A decided block that this node did not execute before does not execute now.
     #[error(
         "the decided block of height {height} cannot be executed ({reason}); install the release the other validators run"
@@ -73,7 +85,10 @@ impl OrderingError {
     pub const fn may_restart(&self) -> bool {
         match self {
             Self::Halted(reason) => reason.may_restart(),
-            Self::SigningRecord(_) | Self::Storage(_) | Self::NetworkEnded => true,
+            Self::SigningRecord(_)
+            | Self::Storage(_)
+            | Self::NetworkEnded
+            | Self::Workers { .. } => true,
             Self::Start(_) | Self::Execution { .. } => false,
         }
     }
@@ -96,9 +111,71 @@ pub struct OrderingStatus {
 
 /// What comes back from the tasks beside the thread.
 enum Done {
-    Built { height: u64, round: u32, result: Result<BuiltBlock, BlockError> },
-    Validated { request: ValidationId, hash: Hash, result: Result<Outcome, BlockError> },
+    Built { height: u64, round: u32, result: Result<(v1::Block, Outcome), BlockError> },
+    Validated(Validated),
     Synced { peer: NodeKey, response: Option<v1::SyncResponse> },
+}
+
+/// What came of executing a block.
+struct Validated {
+    request: ValidationId,
+    height: u64,
+    hash: Hash,
+    certified: bool,
+    /// The transactions its header commits to, also of a block that was refused.
+    proposed: Vec<Hash>,
+    result: Result<Outcome, BlockError>,
+}
+
+/// Threads that take one job after the other. A job that panics costs its own answer.
+struct Workers(std::sync::mpsc::Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Workers {
+    fn start() -> Result<Self, OrderingError> {
+        let (sender, jobs) = std::sync::mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for nth in 0..WORKERS {
+            let jobs = jobs.clone();
+            std::thread::Builder::new()
+                .name(format!("executing-{nth}"))
+                .spawn(move || {
+                    loop {
+                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok(job) = job else { return };
+                        let _ = catch_unwind(AssertUnwindSafe(job));
+                    }
+                })
+                .map_err(|error| OrderingError::Workers { reason: error.to_string() })?;
+        }
+        Ok(Self(sender))
+    }
+
+    fn run(&self, job: impl FnOnce() + Send + 'static) {
+        // The threads live as long as this sender, so there is always one to take it.
+        let _ = self.0.send(Box::new(job));
+    }
+}
+
+/// A peer that is being served blocks.
+struct Serving {
+    peers: Arc<Mutex<BTreeSet<NodeKey>>>,
+    peer: NodeKey,
+}
+
+impl Serving {
+    /// `None` if the peer is being served already.
+    fn begin(peers: &Arc<Mutex<BTreeSet<NodeKey>>>, peer: NodeKey) -> Option<Self> {
+        let new = peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        new.then(|| Self { peers: peers.clone(), peer })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
+    }
 }
 
 /// The shell. See the module.
@@ -117,6 +194,9 @@ pub struct Ordering {
     done: mpsc::Receiver<Done>,
     status: watch::Sender<OrderingStatus>,
     events: VecDeque<Event>,
+    workers: Workers,
+    serving: Arc<Mutex<BTreeSet<NodeKey>>>,
+    serving_turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Ordering {
@@ -182,6 +262,9 @@ impl Ordering {
             done,
             status,
             events: VecDeque::new(),
+            workers: Workers::start()?,
+            serving: Arc::default(),
+            serving_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
         };
         ordering.carry_out(actions)?;
         ordering.drain()?;
@@ -216,15 +299,16 @@ impl Ordering {
                         self.events.push_back(Event::TimerFired(id));
                     }
                 }
-                event = network.next() => match event {
-                    Some(event) => self.on_network(event),
-                    None => return Err(OrderingError::NetworkEnded),
-                },
+                // Before the network, which a flooding peer keeps ready for ever.
                 changed = pending.changed() => {
                     if changed.is_err() { return Ok(()) }
                     let pending = *pending.borrow_and_update();
                     self.events.push_back(Event::TransactionsPending(pending));
                 }
+                event = network.next() => match event {
+                    Some(event) => self.on_network(event),
+                    None => return Err(OrderingError::NetworkEnded),
+                },
             }
             self.drain()?;
         }
@@ -241,37 +325,18 @@ impl Ordering {
 
     fn on_done(&mut self, done: Done) -> Result<(), OrderingError> {
         match done {
-            Done::Built { height, round, result: Ok(BuiltBlock { built, candidates }) } => {
-                for (index, error) in &built.refused {
-                    if let Some(pending) = candidates.get(*index) {
-                        self.ledger.drop_refused(pending, error)?;
-                    }
+            Done::Built { height, round, result: Ok((block, outcome)) } => {
+                if height == outcome.header.height && height == self.ledger.tip().height() + 1 {
+                    self.proposed.extend(outcome.transactions.iter().map(|leaf| leaf.id));
+                    self.outcomes.insert(outcome.hash, outcome);
                 }
-                self.note_proposed(&built.outcome);
-                if height == self.ledger.tip().height() + 1 {
-                    self.outcomes.insert(built.outcome.hash, built.outcome);
-                }
-                self.events.push_back(Event::Built { height, round, block: Arc::new(built.block) });
+                self.events.push_back(Event::Built { height, round, block: Arc::new(block) });
             }
             // No answer costs the round, not the process.
             Done::Built { height, round, result: Err(error) } => {
-                tracing::error!(height, round, err = %error, "no block could be built");
+                tracing::error!(height, round, err = reason(&error), "no block could be built");
             }
-            Done::Validated { request, hash, result } => {
-                let verdict = match result {
-                    Ok(outcome) if outcome.hash == hash => {
-                        self.note_proposed(&outcome);
-                        self.outcomes.insert(outcome.hash, outcome);
-                        Verdict::Valid
-                    }
-                    Ok(_) => Verdict::Invalid { reason: "the header's hash differs".to_owned() },
-                    Err(error) => refusal(&error),
-                };
-                if verdict != Verdict::Valid {
-                    tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
-                }
-                self.events.push_back(Event::Validated { request, verdict });
-            }
+            Done::Validated(validated) => self.on_validated(validated)?,
             Done::Synced { peer, response } => {
                 let peer = Peer(*peer.as_bytes());
                 self.events.push_back(match response {
@@ -283,8 +348,34 @@ impl Ordering {
         Ok(())
     }
 
-    fn note_proposed(&mut self, outcome: &Outcome) {
-        self.proposed.extend(outcome.transactions.iter().map(|leaf| leaf.id));
+    fn on_validated(&mut self, validated: Validated) -> Result<(), OrderingError> {
+        let Validated { request, height, hash, certified, proposed, result } = validated;
+        // Late answers are of a height that is over.
+        let current = height == self.ledger.tip().height() + 1;
+        if current {
+            // Also of blocks that were refused: theirs are the ones that may have failed (PROTOCOL II.3).
+            self.proposed.extend(proposed);
+        }
+        let verdict = match result {
+            Ok(outcome) if outcome.hash == hash => {
+                if current {
+                    self.outcomes.insert(outcome.hash, outcome);
+                }
+                Verdict::Valid
+            }
+            Ok(_) => Verdict::Invalid { reason: "the header's hash differs".to_owned() },
+            // The disk failed. It says nothing about a block that a quorum found valid, so it must not halt for good.
+            Err(BlockError::State(fault)) if certified => {
+                return Err(StorageError::Io { reason: fault.reason }.into());
+            }
+            Err(error) if error.is_altered() => Verdict::Altered,
+            Err(error) => Verdict::Invalid { reason: reason(&error) },
+        };
+        if verdict != Verdict::Valid {
+            tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
+        }
+        self.events.push_back(Event::Validated { request, verdict });
+        Ok(())
     }
 
     fn on_network(&mut self, event: NetworkEvent) {
@@ -325,14 +416,20 @@ impl Ordering {
                 });
                 self.events.push_back(Event::PeerGone { peer: Peer(*peer.as_bytes()) });
             }
-            NetworkEvent::SyncRequest { request, channel, .. } => {
+            NetworkEvent::SyncRequest { peer, request, channel } => {
+                // Refused by dropping the channel: who asks asks another. A correct node asks one thing at a time.
+                let Some(serving) = Serving::begin(&self.serving, peer) else { return };
+                let Ok(turn) = self.serving_turns.clone().try_acquire_owned() else { return };
                 let (ledger, network) = (self.ledger.clone(), self.network.clone());
-                tokio::task::spawn_blocking(move || match blocks(&ledger, &request) {
-                    Ok(response) => {
-                        let _ = network.respond(channel, response);
-                    }
-                    Err(error) => {
-                        tracing::error!(err = %error, "blocks could not be read for a peer")
+                tokio::task::spawn_blocking(move || {
+                    let _held = (serving, turn);
+                    match blocks(&ledger, &request) {
+                        Ok(response) => {
+                            let _ = network.respond(channel, response);
+                        }
+                        Err(error) => {
+                            tracing::error!(err = %error, "blocks could not be read for a peer");
+                        }
                     }
                 });
             }
@@ -373,7 +470,9 @@ impl Ordering {
                     self.timers.remove(&id);
                 }
                 Action::Build { height, round, .. } => self.build(height, round),
-                Action::Validate { request, block, .. } => self.validate(request, block),
+                Action::Validate { request, block, certified } => {
+                    self.validate(request, block, certified);
+                }
                 Action::Decide { block, certificate, evidence } => {
                     self.decide(&block, &certificate, &evidence)?;
                 }
@@ -405,26 +504,44 @@ impl Ordering {
             BTreeSet::new()
         };
         let empty = round >= ROUNDS_BEFORE_EMPTY;
-        tokio::task::spawn_blocking(move || {
+        self.workers.run(move || {
             // A proposer uses max(clock, parent + 1 ms) (PROTOCOL II.1).
             let time_ms = now_ms().max(ledger.tip().header.time_ms + 1);
-            let result = ledger.build(time_ms, &proposer, &left_out, empty);
+            let (built, candidates) = match ledger.build(time_ms, &proposer, &left_out, empty) {
+                Ok(BuiltBlock { built, candidates }) => (built, candidates),
+                Err(error) => {
+                    let _ = results.blocking_send(Done::Built { height, round, result: Err(error) });
+                    return;
+                }
+            };
+            let result = Ok((built.block, built.outcome));
             let _ = results.blocking_send(Done::Built { height, round, result });
+            // After the block is on its way.
+            for (index, error) in &built.refused {
+                let Some(pending) = candidates.get(*index) else { continue };
+                if let Err(error) = ledger.drop_refused(pending, error) {
+                    tracing::error!(err = %error, "a refused transaction could not be dropped");
+                }
+            }
         });
     }
 
-    fn validate(&mut self, request: ValidationId, block: Arc<v1::Block>) {
+    fn validate(&self, request: ValidationId, block: Arc<v1::Block>, certified: bool) {
         let (ledger, results) = (self.ledger.clone(), self.results.clone());
         let hash = header_hash(&block.header.clone().unwrap_or_default());
+        let height = block.header.as_ref().map_or(0, |header| header.height);
         tracing::info!(
             event = "proposal",
-            height = block.header.as_ref().map_or(0, |header| header.height),
+            height,
             transactions = block.transactions.len(),
             block = %hash
         );
-        tokio::task::spawn_blocking(move || {
+        self.workers.run(move || {
             let result = ledger.execute(&block);
-            let _ = results.blocking_send(Done::Validated { request, hash, result });
+            let proposed = catch_unwind(AssertUnwindSafe(|| committed_to(&ledger, &block)));
+            let proposed = proposed.unwrap_or_default();
+            let validated = Validated { request, height, hash, certified, proposed, result };
+            let _ = results.blocking_send(Done::Validated(validated));
         });
     }
 
@@ -439,10 +556,10 @@ impl Ordering {
         let outcome = match self.outcomes.remove(&hash) {
             Some(outcome) => outcome,
             // After a restart the replay may decide a block that this process never executed.
-            None => self
-                .ledger
-                .execute(block)
-                .map_err(|error| OrderingError::Execution { height, reason: error.to_string() })?,
+            None => self.ledger.execute(block).map_err(|error| match error {
+                BlockError::State(fault) => StorageError::Io { reason: fault.reason }.into(),
+                error => OrderingError::Execution { height, reason: reason(&error) },
+            })?,
         };
         let tip = self.ledger.commit(&outcome, block, certificate, evidence)?;
         tracing::info!(
@@ -458,6 +575,9 @@ impl Ordering {
         }
         self.outcomes.clear();
         self.proposed.clear();
+        // First, or the next height begins for what this block has just taken, and is empty.
+        let pending = *self.ledger.watch_pending().borrow();
+        self.events.push_back(Event::TransactionsPending(pending));
         self.events.push_back(Event::Committed { next: height_start(&tip) });
         Ok(())
     }
@@ -487,22 +607,27 @@ impl Ordering {
     }
 }
 
-/// What a refused block says: were its bytes changed on the way, or is it wrong?
-fn refusal(error: &BlockError) -> Verdict {
-    let altered = match error {
-        BlockError::Header { field, .. } => *field == "transactions_root",
-        BlockError::Transaction { source, .. } => matches!(
-            source,
-            AdmissionError::MissingPart { .. }
-                | AdmissionError::UnexpectedPart { .. }
-                | AdmissionError::Operation {
-                    source: OperationError::DocumentHash { .. } | OperationError::MissingDocument,
-                    ..
-                }
-        ),
-        _ => false,
-    };
-    if altered { Verdict::Altered } else { Verdict::Invalid { reason: error.to_string() } }
+/// What is wrong with a block, without what the rule says of a DID: this goes into logs (PROTOCOL II.6).
+fn reason(error: &BlockError) -> String {
+    match error {
+        BlockError::Transaction { index, source } => {
+            format!("transaction {index}: {}", source.code())
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The ids of the transactions that the header commits to; none if the bytes beside it are others, for who changed them
+/// on their way could make us leave out what was never proposed.
+fn committed_to(ledger: &Ledger, block: &v1::Block) -> Vec<Hash> {
+    let genesis = ledger.chain.hash();
+    let leaves: Option<Vec<TransactionLeaf>> =
+        block.transactions.iter().map(|one| TransactionLeaf::of(genesis, one)).collect();
+    let leaves = leaves.unwrap_or_default();
+    let hashes: Vec<Hash> = leaves.iter().map(TransactionLeaf::hash).collect();
+    let root = merkle_log::transactions_root(&hashes);
+    let named = block.header.as_ref().is_some_and(|header| header.transactions_root == root.0);
+    if named { leaves.into_iter().map(|leaf| leaf.id).collect() } else { Vec::new() }
 }
 
 /// Blocks for a peer that is behind: as many as fit, one at least.
