@@ -337,8 +337,12 @@ async fn admit_gossip(
             match sillok_proto::decode(&received.bytes, TRANSACTION_BYTES_MAX) {
                 Ok(transaction) => match ledger.submit(transaction) {
                     Ok(_) | Err(SubmitError::Pool(_)) => {}
-                    Err(error) => {
-                        tracing::debug!(err = %error, "a gossiped transaction is refused")
+                    // By its code: what the rule says names DIDs (PROTOCOL II.6).
+                    Err(SubmitError::Admission(error)) => {
+                        tracing::debug!(code = error.code(), "a gossiped transaction is refused");
+                    }
+                    Err(SubmitError::Poison) => {
+                        tracing::error!("a gossiped transaction panics admission; report it");
                     }
                 },
                 Err(error) => {
