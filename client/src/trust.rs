@@ -538,3 +538,62 @@ fn write(path: &Path, text: &str) -> Result<(), TrustError> {
     file.write_all(text.as_bytes()).map_err(io)?;
     fs::rename(&beside, path).map_err(io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> CheckpointFile {
+        let validator = |byte: u8| ValidatorFile {
+            public_key: hex::encode([byte; 32]),
+            organization: hex::encode([9; 32]),
+        };
+        CheckpointFile {
+            genesis_hash: Hash([1; 32]).to_string(),
+            height: 7,
+            header_hash: Hash([2; 32]).to_string(),
+            time_ms: 5,
+            validators: vec![validator(1), validator(2)],
+            signed_header: None,
+            certified_by: None,
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_survives_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoint.json");
+        fs::write(&path, checkpoint().to_json()).unwrap();
+        let trusted = read_checkpoint(&path).unwrap();
+        assert_eq!((trusted.height, trusted.header_hash), (7, Hash([2; 32])));
+        assert_eq!(CheckpointFile::of(&trusted, true), checkpoint());
+    }
+
+    #[test]
+    fn a_broken_checkpoint_is_refused() {
+        let broken = |change: fn(&mut CheckpointFile)| {
+            let mut file = checkpoint();
+            change(&mut file);
+            file.trusted().unwrap_err()
+        };
+        assert!(broken(|file| file.header_hash.truncate(10)).contains("header_hash"));
+        assert!(broken(|file| file.validators.reverse()).contains("sort the set"));
+        assert!(broken(|file| file.validators.clear()).contains("1 to 128"));
+        assert!(broken(|file| file.validators[0].public_key.push('x')).contains("not hex"));
+        // The evidence beside it must be of the very header.
+        let empty = |file: &mut CheckpointFile| file.signed_header = Some(String::new());
+        assert!(broken(empty).contains("signed_header"));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoint.json");
+        fs::write(&path, checkpoint().to_json().replace("height", "heigth")).unwrap();
+        assert!(matches!(read_checkpoint(&path), Err(TrustError::File { .. })));
+    }
+
+    #[test]
+    fn without_a_genesis_nothing_is_trusted() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(matches!(Trust::open_only(home.path()), Err(TrustError::Nothing)));
+        let nowhere = home.path().join("nowhere");
+        assert!(matches!(Trust::open_only(&nowhere), Err(TrustError::Nothing)));
+    }
+}

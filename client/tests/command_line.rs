@@ -134,7 +134,7 @@ async fn the_life_of_a_holder_on_the_command_line() {
     let again = world.sillok(&format!("{lost} --json")).await.expect(0).json();
     assert_eq!(again["already"], true);
     let text = world.sillok(&format!("did resolve {did}")).await.expect(0).stdout;
-    assert!(text.contains("written by  authority (did:sillok:test:"), "{text}");
+    assert!(text.contains("written by  authority did:sillok:test:"), "{text}");
 
     // The authority alone sets nothing; with the countersigner it does.
     world.sillok(&format!("key new --did {did} --out phone2.json")).await.expect(0);
@@ -142,16 +142,26 @@ async fn the_life_of_a_holder_on_the_command_line() {
     world.sillok(&usage).await.expect(64);
     world.sillok(&format!("{usage} --countersigner ministry.json")).await.expect(0);
     let text = world.sillok(&format!("did resolve {did}")).await.expect(0).stdout;
-    let actors =
-        format!("authority ({}) and countersigner ({ministry})", world.did("registrar.json"));
-    assert!(text.contains(&actors), "{text}");
+    let authority = format!("written by  authority {}", world.did("registrar.json"));
+    let countersigner = format!("countersigner {ministry}");
+    assert!(text.contains(&authority) && text.contains(&countersigner), "{text}");
     let careful = format!("did resolve {did} --refuse-assisted-within 7d --json");
     assert_eq!(world.sillok(&careful).await.expect(1).json()["error"]["code"], "ASSISTED_RECENTLY");
 
     let history = world.sillok(&format!("did history {did} --json")).await.expect(0).json();
     let versions = history["versions"].as_array().unwrap();
     assert_eq!(versions.len(), 5);
-    assert_eq!(versions[4]["change"], "created");
+    assert_eq!(versions[4]["change"][0], "created");
+    assert_eq!(versions[3]["change"][0], "device key replaced");
+    assert_eq!(
+        versions[1]["change"],
+        serde_json::json!(["device key removed", "keyAgreement key removed"])
+    );
+    let written_by = &versions[0]["writtenBy"];
+    assert_eq!(
+        (&written_by[1]["role"], &written_by[1]["did"]),
+        (&"countersigner".into(), &ministry.as_str().into())
+    );
     let table = world.sillok(&format!("did history {did}")).await.expect(0).stdout;
     assert!(
         table.contains("countersigner") && table.contains("complete back to version 1"),

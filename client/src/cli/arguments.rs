@@ -1,5 +1,7 @@
 //! The command line as typed. Help teaches by example.
 
+#![allow(rustdoc::bare_urls, reason = "these comments are the help that is printed on terminals")]
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sillok_client::keys::KeyAlgorithm;
 use sillok_did_method::{Did, parse_datetime};
@@ -9,17 +11,24 @@ use std::time::Duration;
 
 /// Resolve, verify and write decentralized identifiers on a Sillok network.
 ///
-/// Every answer is checked against the validators' signatures, from the genesis (or a checkpoint) on: a node is only a
-/// messenger. First steps on a devnet:
+/// Every answer is checked against the validators' signatures, from the genesis or a checkpoint on:
+/// a node is only a messenger. First steps on a devnet:
 ///
-///   export SILLOK_NODE=http://127.0.0.1:7101 SILLOK_GENESIS=.devnet/genesis.json
+///   eval "$(sillok-devnet env)"
 ///   sillok network status
-///   sillok did create --kind holder --out me.json --submitter registrar.json
+///   sillok did create --kind holder --out me.json
 ///   sillok did resolve did:sillok:devnet:zGz…
 ///
-/// Exit codes: 0 done, verified and fresh; 1 refused or failed; 3 STALE: verified but too old to be taken for the
-/// present; 4 the answer does not hold: the node lies or is broken; 5 proved not to exist; 6 deactivated; 7 no node
-/// could be reached; 8 a write whose outcome is still open; 64 wrong usage.
+/// Exit codes:
+///   0  done, verified and fresh
+///   1  refused by a rule, or failed on this machine
+///   3  STALE: verified, but too old to be taken for the present
+///   4  the answer does not hold: the node lies or is broken
+///   5  proved not to exist
+///   6  deactivated
+///   7  no node could be reached
+///   8  a write whose outcome is still open
+///   64 wrong usage
 #[derive(Debug, Parser)]
 #[command(name = "sillok", version, verbatim_doc_comment, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -114,7 +123,8 @@ pub(crate) enum KeyCommand {
     ///
     ///   sillok key new --did did:sillok:devnet:zGz… --out phone2.json
     ///
-    /// makes the device key of a holder who lost the old one; `did set-device --new phone2.json` then binds it.
+    /// makes the device key of a holder who lost the old one; `did set-device --new phone2.json`
+    /// then binds it.
     #[command(verbatim_doc_comment)]
     New {
         /// The DID the key is for
@@ -186,11 +196,11 @@ pub(crate) enum DidCommand {
     },
     /// Make an identity and register its DID
     ///
-    ///   sillok did create --kind holder --out me.json --submitter registrar.json --with-agreement
+    ///   sillok did create --kind holder --out me.json --submitter registrar.json
     ///   sillok did create --kind organization --out office.json --submitter ministry.json
     ///
-    /// With --countersigner, the registering authority and that organization together may give the DID a new device
-    /// key when its own is lost; without, nobody can.
+    /// With --countersigner, the registering authority and that organization together may give the
+    /// DID a new key when its own is lost; without, nobody can.
     #[command(verbatim_doc_comment)]
     Create(CreateArguments),
     /// Change the document of a DID, or a holder's recovery rule
@@ -202,11 +212,16 @@ pub(crate) enum DidCommand {
     Update(UpdateArguments),
     /// Set, replace or take away a holder's device key
     ///
-    ///   sillok did set-device me.json --submitter registrar.json            a new key, signed by the current one
-    ///   sillok did set-device me.json --none --submitter registrar.json     the holder gives the device up
-    ///   sillok did set-device DID --authority registrar.json                the authority takes the device away
-    ///   sillok did set-device DID --authority registrar.json --countersigner ministry.json --new phone2.json
-    ///                                                                       both together set another
+    /// A new key, signed by the current one, which then is used no more:
+    ///   sillok did set-device me.json --submitter registrar.json
+    /// The holder gives the device up:
+    ///   sillok did set-device me.json --none --submitter registrar.json
+    /// The authority takes the device away, by itself:
+    ///   sillok did set-device DID --authority registrar.json
+    /// The authority and the countersigner set another:
+    ///   sillok key new --did DID --out phone2.json
+    ///   sillok did set-device DID --authority registrar.json \
+    ///     --countersigner ministry.json --new phone2.json
     #[command(verbatim_doc_comment)]
     SetDevice(SetDeviceArguments),
     /// Deactivate a DID, for good

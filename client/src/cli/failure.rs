@@ -9,6 +9,7 @@ use sillok_client::transaction::BuildError;
 use sillok_client::trust::TrustError;
 use sillok_client::verify::{Stale, VerifyError};
 use sillok_client::write::WriteError;
+use sillok_ledger::light::LightError;
 use std::collections::BTreeMap;
 
 /// Done, verified and fresh.
@@ -101,6 +102,13 @@ impl From<VerifyError> for Failure {
         let message = error.to_string();
         match error {
             VerifyError::OtherNetwork { .. } => Self::usage(message),
+            // About this machine, not about the answer.
+            VerifyError::Light(LightError::Expired { .. }) => {
+                Self::new(EXIT_FAILED, "TRUST_EXPIRED", message)
+            }
+            VerifyError::Light(LightError::ClockBehind { .. }) => {
+                Self::new(EXIT_FAILED, "CLOCK_BEHIND", message)
+            }
             _ => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
         }
     }
@@ -121,6 +129,7 @@ impl From<ReadError> for Failure {
             ReadError::Stale(error) => error.into(),
             ReadError::OtherNetwork(_) => Self::usage(message),
             ReadError::Fork { .. } => Self::new(EXIT_UNVERIFIED, "FORK", message),
+            ReadError::Verify { source, .. } => Self { message, ..Self::from(*source) },
             _ => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
         }
     }

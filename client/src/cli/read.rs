@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sillok_client::identity::{kind_name, relationship_names};
 use sillok_client::verify::{Answer, Asked, Policy, Resolution, ResolvedVersion, Verifier};
-use sillok_did_method::{Did, Recovery, device_key, format_datetime, multikey};
+use sillok_did_method::{
+    DEVICE_RELATIONSHIPS, Did, Recovery, device_key, format_datetime, multikey,
+};
 use sillok_proto::{Hash, v1};
 use std::fs;
 use std::io::Write as _;
@@ -69,7 +71,11 @@ fn show(answer: &Answer<Resolution>, genesis_hash: &Hash, from: &str, output: Ou
     let resolution = answer.even_if_stale();
     let mut value = resolution.to_json();
     if let Value::Object(members) = &mut value {
-        members.insert("verification".to_owned(), verification(answer, genesis_hash));
+        let mut verification = verification(answer, genesis_hash);
+        if let Some(version) = &resolution.version {
+            verification["writtenBy"] = written_by_json(&resolution.did, &version.head);
+        }
+        members.insert("verification".to_owned(), verification);
     }
     output.value(&value);
     match &resolution.version {
@@ -129,21 +135,32 @@ fn version_line(version: &ResolvedVersion) -> String {
     if number == current { format!("{number} (current)") } else { format!("{number} of {current}") }
 }
 
-/// Who wrote a version, by DID (PROTOCOL §3.2).
-fn written_by(did: &Did, head: &v1::Head) -> String {
-    let authority = || did_or(did.network(), &head.authority, "genesis");
+/// Who wrote a version: as what, and by which DIDs (PROTOCOL §3.2).
+fn writers(did: &Did, head: &v1::Head) -> Vec<(&'static str, String)> {
+    let authority = || ("authority", did_or(did.network(), &head.authority, "genesis"));
     match head.actor() {
-        v1::Actor::Controller => format!("controller ({did})"),
-        v1::Actor::Authority => format!("authority ({})", authority()),
+        v1::Actor::Controller => vec![("controller", did.to_string())],
+        v1::Actor::Authority => vec![authority()],
         v1::Actor::AuthorityAndCountersigner => {
+            // The rule that allowed it is the one in the head: an assisted change leaves it as it is.
             let countersigner = match Recovery::read(head.recovery.as_ref()) {
                 Ok(Recovery::Assisted { countersigner }) => did_text(did.network(), countersigner),
                 _ => "unknown".to_owned(),
             };
-            format!("authority ({}) and countersigner ({countersigner})", authority())
+            vec![authority(), ("countersigner", countersigner)]
         }
-        v1::Actor::Unspecified => "unknown".to_owned(),
+        v1::Actor::Unspecified => vec![("unknown", String::new())],
     }
+}
+
+fn written_by(did: &Did, head: &v1::Head) -> String {
+    let writers = writers(did, head).into_iter().map(|(role, did)| format!("{role} {did}"));
+    writers.collect::<Vec<_>>().join("\n")
+}
+
+fn written_by_json(did: &Did, head: &v1::Head) -> Value {
+    let writers = writers(did, head).into_iter();
+    Value::Array(writers.map(|(role, did)| json!({ "role": role, "did": did })).collect())
 }
 
 fn did_text(network: &str, digest: Hash) -> String {
@@ -210,9 +227,9 @@ pub(crate) async fn history(global: &Global, did: &Did, output: Output) -> Resul
             "versionId": head.version.to_string(),
             "time": format_datetime(head.time_ms),
             "height": head.height.to_string(),
-            "writtenBy": written_by(did, head),
+            "writtenBy": written_by_json(did, head),
             "deactivated": head.deactivated,
-            "change": change,
+            "change": change.split('\n').collect::<Vec<_>>(),
             "didDocument": found.map_or(Value::Null, |found| found.to_json()["didDocument"].clone()),
         }));
     }
@@ -252,23 +269,27 @@ fn change(
     let (Some(before), Some(document)) = (before, document) else {
         return "documents erased".to_owned();
     };
-    let name = |bound: &v1::BoundKey| relationship_names(bound.relationships).join("+");
+    let name = |bound: &v1::BoundKey| match bound.relationships {
+        DEVICE_RELATIONSHIPS if head.kind() == v1::Kind::Holder => "device".to_owned(),
+        relationships => relationship_names(relationships).join("+"),
+    };
+    let without = |keys: &[v1::BoundKey], others: &[v1::BoundKey]| -> Vec<String> {
+        let new = keys.iter().filter(|bound| !others.iter().any(|other| other.key == bound.key));
+        new.map(name).collect()
+    };
+    let mut added = without(&document.keys, &before.keys);
     let mut words = Vec::new();
-    let key = |bound: &v1::BoundKey| bound.key.clone();
-    for bound in &document.keys {
-        if !before.keys.iter().any(|old| key(old) == key(bound)) {
-            words.push(format!("+ key {}", name(bound)));
+    for removed in without(&before.keys, &document.keys) {
+        match added.iter().position(|one| *one == removed) {
+            Some(place) => words.push(format!("{} key replaced", added.remove(place))),
+            None => words.push(format!("{removed} key removed")),
         }
     }
-    for bound in &before.keys {
-        if !document.keys.iter().any(|new| key(new) == key(bound)) {
-            words.push(format!("- key {}", name(bound)));
-        }
-    }
+    words.extend(added.into_iter().map(|one| format!("{one} key added")));
     if before.services != document.services {
         words.push("services".to_owned());
     }
-    if words.is_empty() { "rules".to_owned() } else { words.join(", ") }
+    if words.is_empty() { "rules".to_owned() } else { words.join("\n") }
 }
 
 /// `sillok verify`: an answer kept on disk, without any node.
