@@ -777,11 +777,11 @@ impl Host {
         self.sync.asked = None;
         self.effects.cancel_timer(Purpose::SyncAnswer);
         let (height, blocks_max) = (self.start.height, self.effects.config.sync_blocks_max);
-        // A peer that has nothing for us is not asked again until it says otherwise.
-        if response.blocks.is_empty() {
+        self.sync.keep(peer, response.blocks, height, blocks_max);
+        // A peer that has nothing for us is not asked again until it says otherwise, or it could keep us asking.
+        if !self.sync.holds(height) {
             self.sync.forget(peer);
         }
-        self.sync.keep(peer, response.blocks, height, blocks_max);
         self.pursue_sync()
     }
 

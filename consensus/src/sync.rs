@@ -78,6 +78,10 @@ impl BlockSync {
         }
     }
 
+    pub(crate) fn holds(&self, height: u64) -> bool {
+        self.blocks.contains_key(&height)
+    }
+
     /// Takes the block of `height` and forgets lower ones.
     pub(crate) fn take(&mut self, height: u64) -> Option<(Peer, v1::DecidedBlock)> {
         self.blocks = self.blocks.split_off(&height);

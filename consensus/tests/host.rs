@@ -588,6 +588,16 @@ fn a_silent_peer_is_not_waited_for() {
 }
 
 #[test]
+fn a_peer_that_answers_with_nothing_useful_is_not_asked_again() {
+    let mut older = decided(block(0, NOW_MS), &[0, 1, 2]);
+    older.certificate.as_mut().unwrap().height = 4;
+    for blocks in [Vec::new(), vec![older]] {
+        let actions = asking().handle(synced(blocks), NOW_MS);
+        assert!(!has(&actions, |action| matches!(action, Action::RequestSync { .. })));
+    }
+}
+
+#[test]
 fn an_answer_that_was_not_asked_for_is_not_used() {
     let actions = running().handle(synced(vec![decided(block(0, NOW_MS), &[0, 1, 2])]), NOW_MS);
     assert!(actions.is_empty());
