@@ -176,6 +176,7 @@ pub fn start_node(binary: &Path, directory: &Path, log: &Path) -> anyhow::Result
 mod tests {
     use super::*;
 
+    #[allow(clippy::zombie_processes, reason = "asking for its state is what buries it")]
     fn sleeper() -> ProcessId {
         let child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap()

@@ -3,6 +3,8 @@
 //! The tree of the repository is its first architecture diagram; these tests keep it true. Only code that runs in
 //! production is looked at: tests may use what they like.
 
+#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
