@@ -31,9 +31,7 @@ pub struct Ed25519;
 
 impl SignatureScheme for Ed25519 {
     fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        ed25519_dalek::VerifyingKey::from_bytes(public_key).is_ok_and(|key| {
-            key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
-        })
+        sillok_ledger::verify_ed25519(public_key, message, signature).is_ok()
     }
 }
 

@@ -66,3 +66,5 @@ pub use state::StateFault;
 pub use state_key::{LeafKind, TreeKey};
 pub use tip::{ReplayWindow, Tip, genesis_header};
 pub use transaction::{CheckedTransaction, TRANSACTION_BYTES_MAX, TransactionLeaf};
+// Signature rules live in one place; layers above this one reach it through here.
+pub use sillok_did_method::verify_ed25519;
