@@ -25,7 +25,7 @@
 
 use crate::keys::{KeyError, SecretKey, sync_directory_of};
 use crate::lock::{DirectoryLock, LockError};
-use sillok_proto::v1::WalEntry;
+use sillok_proto::v1::{self, WalEntry};
 use sillok_proto::{Hash, decode, encode};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -318,7 +318,10 @@ impl SigningRecord {
     /// [`SigningRecordError`]: of another height, too long, or the record failed before.
     pub fn append(&mut self, entry: &WalEntry) -> Result<(), SigningRecordError> {
         self.check_usable()?;
-        if entry.height != self.height || entry.height == 0 {
+        // Before its first height a record holds no votes, but it must be able to say that the key is retired: somebody
+        // shows a vote of this key, and the record of it is elsewhere (PROTOCOL II.4).
+        let retires = matches!(entry.entry, Some(v1::wal_entry::Entry::KeyRetired(_)));
+        if entry.height != self.height || (entry.height == 0 && !retires) {
             return Err(SigningRecordError::WrongHeight {
                 current: self.height,
                 entry: entry.height,

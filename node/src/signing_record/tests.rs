@@ -92,6 +92,19 @@ fn a_started_height_is_remembered_though_nothing_was_signed() {
 }
 
 #[test]
+fn a_key_is_retired_also_before_its_record_has_a_height() {
+    let (_parent, directory) = created();
+    let mut record = open(&directory).record;
+    let retired = v1::KeyRetired { height: 7, round: 0 };
+    let entry = WalEntry { height: 0, entry: Some(wal_entry::Entry::KeyRetired(retired)) };
+    record.append(&entry).unwrap();
+    record.sync().unwrap();
+    drop(record);
+    let opened = open(&directory);
+    assert_eq!((opened.height, opened.entries), (0, vec![entry]));
+}
+
+#[test]
 fn entries_and_heights_out_of_turn_are_refused() {
     let (_parent, directory) = created();
     let mut record = open(&directory).record;
