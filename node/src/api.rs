@@ -3,6 +3,7 @@
 //! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
 
+mod connections;
 mod ledger;
 pub mod problem;
 mod resolver;
@@ -16,19 +17,45 @@ use sillok_proto::v1::{did_resolver_server::DidResolverServer, ledger_server::Le
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::Code;
+use tokio::sync::{Semaphore, watch};
+use tonic::{Code, Status};
 
 /// Longest request that is read at all, in bytes. More than a transaction may have, so that one which is too long gets
 /// an answer that says so.
-const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Longest answer, in bytes: a block and its envelope.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a read waits for `min_height`.
 const MIN_HEIGHT_WAIT: Duration = Duration::from_secs(5);
 /// Most requests at work on one connection.
 const CONCURRENCY_PER_CONNECTION: usize = 256;
+/// Most streams open on one connection, those of subscribers too.
+const STREAMS_PER_CONNECTION: u32 = 256;
+/// How often a silent connection is asked whether it still is there.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// How long it has to answer.
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
+/// Reads and admissions at work at once, of all callers. The rest wait in the order they came, so that however many
+/// ask, disk and processors stay free for blocks.
+const WORK_AT_ONCE: usize = 8;
+/// Most subscribers to events.
+const SUBSCRIBERS_MAX: usize = 256;
+
+/// How much the doors take on at once.
+#[derive(Debug, Clone)]
+pub struct Room {
+    work: Arc<Semaphore>,
+    subscribers: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            work: Arc::new(Semaphore::new(WORK_AT_ONCE)),
+            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+        }
+    }
+}
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -45,6 +72,8 @@ pub struct Api {
     pub validator_key: Vec<u8>,
     /// Becomes true when the node stops.
     pub stop: watch::Receiver<bool>,
+    /// How much is taken on at once.
+    pub room: Room,
 }
 
 impl Api {
@@ -57,18 +86,39 @@ impl Api {
         if let Ok(Ok(tip)) = reached.await {
             return Ok(tip.clone());
         }
+        Err(self.stale(min_height))
+    }
+
+    /// This node is not there yet.
+    fn stale(&self, height: u64) -> Refused {
         let tip = self.ledger.tip();
-        Err(Refused::new(
+        Refused::new(
             Code::Unavailable,
             "STALE",
             format!(
-                "this node is at height {}, not yet at {min_height}; try again or ask another node",
+                "this node is at height {}, not yet at {height}; try again or ask another node",
                 tip.height()
             ),
             Retry::Later,
         )
         .with("height", tip.height())
-        .with("time_ms", tip.header.time_ms))
+        .with("time_ms", tip.header.time_ms)
+    }
+
+    /// Does what reads the disk or checks signatures beside the tasks that serve sockets, when its turn comes. A panic
+    /// is an internal error of this request alone.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let internal = || Status::from(Refused::internal());
+        let turn = self.room.work.clone().acquire_owned().await.map_err(|_| internal())?;
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+        .map_err(|_| internal())
     }
 
     /// Serves until the node stops.
@@ -99,7 +149,9 @@ impl Api {
             .max_encoding_message_size(ANSWER_BYTES_MAX);
         let mut server = tonic::transport::Server::builder()
             .concurrency_limit_per_connection(CONCURRENCY_PER_CONNECTION)
-            .tcp_nodelay(true)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
             .add_service(health_service)
             .add_service(resolver)
             .add_service(ledger);
@@ -107,7 +159,8 @@ impl Api {
             Ok(reflection) => server = server.add_service(reflection),
             Err(error) => tracing::error!(err = %error, "reflection is off"),
         }
-        server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await
+        let connections = Box::pin(connections::accept(listener));
+        server.serve_with_incoming_shutdown(connections, stopped).await
     }
 }
 

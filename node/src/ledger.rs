@@ -220,7 +220,8 @@ impl Ledger {
                 candidates.iter().map(|one| (&*one.transaction, &*one.checked)),
             )
         };
-        let attempt = |candidates: &[Pending]| catch_unwind(AssertUnwindSafe(|| run(candidates))).ok();
+        let attempt =
+            |candidates: &[Pending]| catch_unwind(AssertUnwindSafe(|| run(candidates))).ok();
         // A panic is a refusal of the transaction that causes it, and the rest is not to suffer (PROTOCOL II.3).
         for _ in 0..POISONS_SOUGHT_MAX {
             if let Some(built) = attempt(&candidates) {

@@ -290,6 +290,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         name: settings.name.clone(),
         validator_key,
         stop: ended.clone(),
+        room: api::Room::default(),
     };
     let serving = tokio::spawn(api.serve(listener));
 

@@ -62,7 +62,9 @@ pub enum OrderingError {
     #[error("the network task ended; start the node again")]
     NetworkEnded,
     /// The threads that execute blocks could not be made.
-    #[error("the threads that execute blocks cannot be started ({reason}); free some memory and start again")]
+    #[error(
+        "the threads that execute blocks cannot be started ({reason}); free some memory and start again"
+    )]
     Workers {
         /// The system's error.
         reason: String,
@@ -510,7 +512,8 @@ impl Ordering {
             let (built, candidates) = match ledger.build(time_ms, &proposer, &left_out, empty) {
                 Ok(BuiltBlock { built, candidates }) => (built, candidates),
                 Err(error) => {
-                    let _ = results.blocking_send(Done::Built { height, round, result: Err(error) });
+                    let _ =
+                        results.blocking_send(Done::Built { height, round, result: Err(error) });
                     return;
                 }
             };

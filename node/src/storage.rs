@@ -599,10 +599,11 @@ impl Storage {
             return Ok(None);
         };
         // The log of a header holds all headers before it, so heights are indexes and its own height is the size.
-        let path = merkle_log::path::<HistoryHasher, StorageError>(height, at_height, |level, index| {
-            self.history_node(level, index)?
-                .ok_or_else(|| damaged("a node of the header log is missing"))
-        })?;
+        let path =
+            merkle_log::path::<HistoryHasher, StorageError>(height, at_height, |level, index| {
+                self.history_node(level, index)?
+                    .ok_or_else(|| damaged("a node of the header log is missing"))
+            })?;
         Ok(Some(v1::HistoryProof {
             signed_header: Some(signed_header),
             header: Some(header),

@@ -35,9 +35,7 @@ impl LedgerService for Api {
             sillok_proto::decode(&request.transaction, TRANSACTION_BYTES_MAX)
                 .map_err(|error| not_canonical(&error))?;
         let ledger = self.ledger.clone();
-        let submitted = tokio::task::spawn_blocking(move || ledger.submit(transaction))
-            .await
-            .map_err(|_| Status::from(Refused::internal()))?;
+        let submitted = self.blocking(move || ledger.submit(transaction)).await?;
         let id = match submitted {
             Ok((id, new)) => {
                 if new {
@@ -119,33 +117,9 @@ impl LedgerService for Api {
         &self,
         request: Request<v1::GetBlockRequest>,
     ) -> Result<Response<v1::GetBlockResponse>, Status> {
-        let tip = self.ledger.tip().height();
-        let height = match request.into_inner().height {
-            0 => tip,
-            height => height,
-        };
-        let storage = &self.ledger.storage;
-        let block = storage.block(height).map_err(failed("get_block"))?;
-        let signed_header = storage.signed_header(height).map_err(failed("get_block"))?;
-        let (Some(block), Some(signed_header)) = (block, signed_header) else {
-            return Err(no_such_height(height, tip).into());
-        };
-        let genesis = self.ledger.chain.hash();
-        let transactions = block
-            .transactions
-            .into_iter()
-            .filter_map(|transaction| {
-                let leaf = TransactionLeaf::of(genesis, &transaction)?;
-                Some(v1::PublicTransaction {
-                    transaction_id: leaf.id.to_vec(),
-                    body: transaction.body,
-                    documents: transaction.documents,
-                    signatures: transaction.signatures,
-                    private_signatures_hash: leaf.private_signatures.to_vec(),
-                })
-            })
-            .collect();
-        Ok(Response::new(v1::GetBlockResponse { signed_header: Some(signed_header), transactions }))
+        let api = self.clone();
+        let asked = request.into_inner().height;
+        self.blocking(move || api.public_block(asked)).await?.map(Response::new)
     }
 
     async fn get_validators(
@@ -161,7 +135,7 @@ impl LedgerService for Api {
         // No operation of this protocol version changes the set.
         let validators = if height <= next + 1 { Some(tip.validators.clone()) } else { None };
         if validators.is_none() {
-            return Err(no_such_height(height, tip.height()).into());
+            return Err(self.no_such_height(height).into());
         }
         Ok(Response::new(v1::GetValidatorsResponse { height, validators }))
     }
@@ -171,8 +145,9 @@ impl LedgerService for Api {
         request: Request<v1::GetTrustBundleRequest>,
     ) -> Result<Response<v1::TrustBundle>, Status> {
         let from = request.into_inner().from_height;
-        let tip = self.ledger.tip();
-        trust_bundle(&self.ledger.storage, &tip, from)
+        let ledger = self.ledger.clone();
+        self.blocking(move || trust_bundle(&ledger.storage, &ledger.tip(), from))
+            .await?
             .map(Response::new)
             .map_err(failed("get_trust_bundle"))
     }
@@ -184,12 +159,19 @@ impl LedgerService for Api {
         let request = request.into_inner();
         let tip = self.ledger.tip().height();
         let at = if request.at_height == 0 { tip } else { request.at_height };
-        self.ledger
-            .storage
-            .history_proof(request.height, at)
+        if request.height >= at && at <= tip {
+            return Err(Refused::malformed(
+                "NOT_AN_ANCESTOR",
+                "a history proof is of a height below the one it is proved at; ask for a lower height",
+            )
+            .into());
+        }
+        let storage = self.ledger.storage.clone();
+        self.blocking(move || storage.history_proof(request.height, at))
+            .await?
             .map_err(failed("get_history_proof"))?
             .map(Response::new)
-            .ok_or_else(|| no_such_height(request.height.max(at), tip).into())
+            .ok_or_else(|| self.no_such_height(request.height.max(at)).into())
     }
 
     async fn subscribe(
@@ -198,12 +180,23 @@ impl LedgerService for Api {
     ) -> Result<Response<EventStream>, Status> {
         let after = request.into_inner().after;
         let tip = self.ledger.tip().height();
+        // A cursor of a node that is ahead is late here, and no mistake.
         if let Some(cursor) = after.filter(|cursor| cursor.height > tip.saturating_add(1)) {
-            return Err(no_such_height(cursor.height, tip).into());
+            return Err(self.stale(cursor.height).into());
         }
+        let Ok(place) = self.room.subscribers.clone().try_acquire_owned() else {
+            return Err(Refused::new(
+                Code::ResourceExhausted,
+                "TOO_MANY_SUBSCRIBERS",
+                "this node has no room for another subscriber; ask another node",
+                Retry::Later,
+            )
+            .into());
+        };
         let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_READY_MAX);
         let api = self.clone();
         tokio::spawn(async move {
+            let _place = place;
             if let Err(status) = api.send_events(after, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
@@ -225,16 +218,6 @@ fn not_canonical(error: &CanonicalError) -> Refused {
     }
 }
 
-fn no_such_height(height: u64, tip: u64) -> Refused {
-    Refused::new(
-        Code::NotFound,
-        "NO_SUCH_HEIGHT",
-        format!("there is no block of height {height}; this node is at {tip}"),
-        Retry::Later,
-    )
-    .with("height", tip)
-}
-
 /// The light blocks from a client's trusted height on at which the set changed, and the last one.
 fn trust_bundle(storage: &Storage, tip: &Tip, from: u64) -> Result<v1::TrustBundle, StorageError> {
     let mut light_blocks = Vec::new();
@@ -252,14 +235,66 @@ fn trust_bundle(storage: &Storage, tip: &Tip, from: u64) -> Result<v1::TrustBund
 }
 
 impl Api {
+    /// There is no such height here: because it is late, or because there never was one (the genesis has no block).
+    fn no_such_height(&self, height: u64) -> Refused {
+        let tip = self.ledger.tip().height();
+        if height > tip {
+            return self.stale(height);
+        }
+        Refused::new(
+            Code::NotFound,
+            "NO_SUCH_HEIGHT",
+            format!("there is no block of height {height}; ask for one from 1 to {tip}"),
+            Retry::AfterFix,
+        )
+        .with("height", tip)
+    }
+
+    fn public_block(&self, asked: u64) -> Result<v1::GetBlockResponse, Status> {
+        let height = match asked {
+            // Before the first block there is none yet.
+            0 => self.ledger.tip().height().max(1),
+            height => height,
+        };
+        let storage = &self.ledger.storage;
+        let block = storage.block(height).map_err(failed("get_block"))?;
+        let signed_header = storage.signed_header(height).map_err(failed("get_block"))?;
+        let (Some(block), Some(signed_header)) = (block, signed_header) else {
+            return Err(self.no_such_height(height).into());
+        };
+        let genesis = self.ledger.chain.hash();
+        let transactions = block
+            .transactions
+            .into_iter()
+            .filter_map(|transaction| {
+                let leaf = TransactionLeaf::of(genesis, &transaction)?;
+                Some(v1::PublicTransaction {
+                    transaction_id: leaf.id.to_vec(),
+                    body: transaction.body,
+                    documents: transaction.documents,
+                    signatures: transaction.signatures,
+                    private_signatures_hash: leaf.private_signatures.to_vec(),
+                })
+            })
+            .collect();
+        Ok(v1::GetBlockResponse { signed_header: Some(signed_header), transactions })
+    }
+
+    /// Its state, read beside the tasks that serve sockets.
+    async fn state_of(&self, id: Hash) -> Result<v1::TransactionState, Status> {
+        let api = self.clone();
+        self.blocking(move || api.transaction_state(&id)).await?.map_err(failed("get_transaction"))
+    }
+
     /// The state of a transaction, once it is final or the wait is over.
     async fn final_state(&self, id: &Hash, wait_ms: u32) -> Result<v1::TransactionState, Status> {
         let wait = Duration::from_millis(wait_ms.into()).min(WAIT_MAX);
         let deadline = tokio::time::Instant::now() + wait;
         let mut tips = self.ledger.watch_tip();
+        let mut stop = self.stop.clone();
         loop {
             tips.borrow_and_update();
-            let state = self.transaction_state(id).map_err(failed("get_transaction"))?;
+            let state = self.state_of(*id).await?;
             let open = matches!(
                 state.state,
                 Some(
@@ -270,9 +305,14 @@ impl Api {
             if !open || wait.is_zero() {
                 return Ok(state);
             }
-            match tokio::time::timeout_at(deadline, tips.changed()).await {
-                Ok(Ok(())) => {}
-                _ => return self.transaction_state(id).map_err(failed("get_transaction")),
+            // A node that stops must not wait for those who wait.
+            let changed = tokio::select! {
+                changed = tips.changed() => changed.is_ok(),
+                () = tokio::time::sleep_until(deadline) => false,
+                _ = stop.wait_for(|stop| *stop) => false,
+            };
+            if !changed {
+                return self.state_of(*id).await;
             }
         }
     }
@@ -283,7 +323,14 @@ impl Api {
         // In this order, so that a transaction on its way from the pool into a block is never unknown.
         let pending = self.ledger.mempool().contains(id);
         let tip = self.ledger.tip();
+        let (mut at_height, mut time_ms) = (tip.height(), tip.header.time_ms);
         let state = if let Some((height, index)) = storage.transaction(id)? {
+            // Committed a moment ago, and not yet the tip we saw: the answer is of no lower height than what it says.
+            if height > at_height
+                && let Some(header) = storage.header(height)?
+            {
+                (at_height, time_ms) = (height, header.time_ms);
+            }
             let receipt = storage.receipt(self.ledger.chain.hash(), height, index)?;
             State::Committed(v1::Committed { height, index, receipt })
         } else if pending {
@@ -302,8 +349,8 @@ impl Api {
         };
         Ok(v1::TransactionState {
             transaction_id: id.to_vec(),
-            height: tip.height(),
-            time_ms: tip.header.time_ms,
+            height: at_height,
+            time_ms,
             state: Some(state),
         })
     }
@@ -328,13 +375,23 @@ impl Api {
             if !reached {
                 return Ok(());
             }
-            for event in self.events_of(height).map_err(failed("subscribe"))? {
+            let api = self.clone();
+            let events = self.blocking(move || api.events_of(height)).await?;
+            for event in events.map_err(failed("subscribe"))? {
                 let position =
                     |cursor: &v1::Cursor| (cursor.height, cursor.transaction, cursor.operation);
                 let passed = after
                     .zip(event.cursor)
                     .is_some_and(|(after, cursor)| position(&cursor) <= position(&after));
-                if !passed && sender.send(Ok(event)).await.is_err() {
+                if passed {
+                    continue;
+                }
+                // A subscriber that does not read must not keep the node from stopping.
+                let sent = tokio::select! {
+                    sent = sender.send(Ok(event)) => sent.is_ok(),
+                    _ = stop.wait_for(|stop| *stop) => false,
+                };
+                if !sent {
                     return Ok(());
                 }
             }

@@ -1,7 +1,8 @@
 //! `DidResolver`: the head of a DID with its proof, the heads before it, and their documents.
 
 use super::problem::{Refused, failed};
-use super::{Api, MIN_HEIGHT_WAIT};
+use super::{ANSWER_BYTES_MAX, Api, MIN_HEIGHT_WAIT};
+use prost::Message;
 use sillok_did_method::view::{self, Resolution};
 use sillok_did_method::{Did, DidError, datetime};
 use sillok_ledger::{StateFault, Tip, TreeKey, tree};
@@ -11,6 +12,8 @@ use tonic::{Code, Request, Response, Status};
 
 /// Most versions in one answer.
 const VERSIONS_MAX: usize = 10_000;
+/// Room for versions in an answer, in bytes: what does not fit must not be read either.
+const VERSIONS_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
 
 /// Which version is asked for.
 enum Wanted {
@@ -28,9 +31,11 @@ impl DidResolver for Api {
         let request = request.into_inner();
         let did = parse(self.ledger.chain.network(), &request.did)?;
         let wanted = wanted(&request)?;
-        let tip = self.tip_at(request.min_height).await?;
+        self.tip_at(request.min_height).await?;
         let api = self.clone();
-        blocking(move || api.resolution(&tip, &did, &wanted)).await
+        // The tip of when its turn has come: one that waited longer may be pruned.
+        let read = move || api.resolution(&api.ledger.tip(), &did, &wanted);
+        self.blocking(read).await?.map(Response::new)
     }
 
     async fn history(
@@ -39,19 +44,9 @@ impl DidResolver for Api {
     ) -> Result<Response<v1::HistoryResponse>, Status> {
         let request = request.into_inner();
         let did = parse(self.ledger.chain.network(), &request.did)?;
-        let tip = self.tip_at(request.min_height).await?;
+        self.tip_at(request.min_height).await?;
         let api = self.clone();
-        blocking(move || api.versions(&tip, &did)).await
-    }
-}
-
-/// Runs a read beside the tasks that serve sockets. A panic is an internal error of this request alone.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, Status> + Send + 'static,
-) -> Result<Response<T>, Status> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(answer) => answer.map(Response::new),
-        Err(_) => Err(Refused::internal().into()),
+        self.blocking(move || api.versions(&api.ledger.tip(), &did)).await?.map(Response::new)
     }
 }
 
@@ -175,8 +170,11 @@ impl Api {
                 Wanted::Version(version) => oldest.version <= *version,
                 Wanted::Before(time_ms) => oldest.time_ms < *time_ms,
             };
-            if found || heads.len() > VERSIONS_MAX {
+            if found {
                 break;
+            }
+            if heads.len() >= VERSIONS_MAX {
+                return Err(too_many_versions().into());
             }
             match self.before(oldest)? {
                 Some(before) => heads.push(before),
@@ -209,16 +207,34 @@ impl Api {
         let (proof, head) = self.proved_head(tip, did)?;
         let mut versions = Vec::new();
         let mut next = head;
+        let mut bytes = 0_usize;
         while let Some(head) = next {
-            if versions.len() >= VERSIONS_MAX {
-                break;
-            }
             let document = self.document(&head)?;
             next = self.before(&head)?;
-            versions.push(v1::Version { head: Some(head), document });
+            let version = v1::Version { head: Some(head), document };
+            bytes = bytes.saturating_add(version.encoded_len());
+            // The newest always; clients see from its number that older ones are missing.
+            if !versions.is_empty()
+                && (versions.len() >= VERSIONS_MAX || bytes > VERSIONS_BYTES_MAX)
+            {
+                break;
+            }
+            versions.push(version);
         }
         Ok(v1::HistoryResponse { proof: Some(proof), versions })
     }
+}
+
+/// Late or many is not "not found": the version may well exist.
+fn too_many_versions() -> Refused {
+    Refused::new(
+        Code::ResourceExhausted,
+        "TOO_MANY_VERSIONS",
+        format!(
+            "the DID has more than {VERSIONS_MAX} versions after the one asked for; ask for a newer one"
+        ),
+        sillok_ledger::Retry::AfterFix,
+    )
 }
 
 fn no_such_version() -> Refused {

@@ -5,4 +5,7 @@
     reason = "a test stops where its ground is missing"
 )]
 
+mod api;
+mod mempool;
 mod network;
+mod support;

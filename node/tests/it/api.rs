@@ -1,0 +1,336 @@
+//! The doors over real gRPC: what is refused and how, what is late, and what a cursor finds again.
+
+use super::support::{NETWORK, build, commit, create, did, now_ms, open, other_genesis};
+use sillok_node::api::{self, Api, Room};
+use sillok_node::keys::SecretKey;
+use sillok_node::ledger::Ledger;
+use sillok_node::network::{ListenAddress, Network, NetworkConfig};
+use sillok_node::ordering::OrderingStatus;
+use sillok_proto::v1::did_resolver_client::DidResolverClient;
+use sillok_proto::v1::ledger_client::LedgerClient;
+use sillok_proto::v1::transaction_state::State;
+use sillok_proto::{Hash, encode, v1};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node's doors, without ordering behind them.
+struct Doors {
+    ledger: Arc<Ledger>,
+    writer: LedgerClient<Channel>,
+    resolver: DidResolverClient<Channel>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    network: Network,
+}
+
+async fn doors(path: &Path) -> Doors {
+    let ledger = Arc::new(open(path));
+    let network = Network::start(NetworkConfig {
+        key: SecretKey::from_seed(&[4; 32]),
+        genesis_hash: *ledger.chain.hash(),
+        listen: vec![ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
+        peers: Vec::new(),
+        allowed: BTreeSet::new(),
+        consensus_bytes_max: 4 << 20,
+        transaction_bytes_max: 512 << 10,
+    })
+    .await
+    .unwrap();
+    let listener = api::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let api = Api {
+        ledger: ledger.clone(),
+        network: network.handle.clone(),
+        ordering: watch::channel(OrderingStatus::default()).1,
+        name: "test".to_owned(),
+        validator_key: Vec::new(),
+        stop: stopped,
+        room: Room::default(),
+    };
+    let serving = tokio::spawn(api.serve(listener));
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let (writer, resolver) = (LedgerClient::new(channel.clone()), DidResolverClient::new(channel));
+    Doors { ledger, writer, resolver, address, stop, serving, network }
+}
+
+impl Doors {
+    async fn submit(&mut self, transaction: Vec<u8>) -> Result<v1::TransactionState, Status> {
+        let request = v1::SubmitRequest { transaction, wait_ms: 0 };
+        self.writer.submit(request).await.map(tonic::Response::into_inner)
+    }
+
+    async fn state(&mut self, id: &Hash) -> Option<State> {
+        let request = v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms: 0 };
+        self.writer.get_transaction(request).await.unwrap().into_inner().state
+    }
+
+    /// The next events after a cursor, as many as asked for.
+    async fn events(&mut self, after: Option<v1::Cursor>, count: usize) -> Vec<v1::Event> {
+        let request = v1::SubscribeRequest { after };
+        let mut stream = self.writer.subscribe(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while events.len() < count {
+            let next = timeout(PATIENCE, stream.message()).await.expect("the event comes");
+            events.push(next.unwrap().unwrap());
+        }
+        events
+    }
+
+    async fn close(self) {
+        self.stop.send_replace(true);
+        self.network.handle.stop().await;
+        let _ = self.network.task.await;
+        // With the last client the last connection is gone.
+        drop((self.writer, self.resolver));
+        timeout(PATIENCE, self.serving).await.expect("the doors close").unwrap().unwrap();
+    }
+}
+
+fn refusal(status: &Status) -> (Code, String) {
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every refusal carries its code");
+    assert_eq!(info.domain, "sillok.v1");
+    assert!(info.metadata.contains_key("retry"), "{info:?}");
+    (status.code(), info.reason.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_good_transaction_is_refused_by_name_and_leaves_no_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    let genesis = *doors.ledger.chain.hash();
+    let until = now_ms() + 60_000;
+    let (id, good) = create(&genesis, 9, until);
+    let bytes = encode(&good);
+    let changed = |change: fn(&mut v1::Transaction)| {
+        let mut transaction = good.clone();
+        change(&mut transaction);
+        encode(&transaction)
+    };
+    let cases = [
+        ("noise", vec![0xff; 40], Code::InvalidArgument, "MALFORMED"),
+        ("nothing", Vec::new(), Code::InvalidArgument, "MISSING_PART"),
+        ("truncated", bytes[..bytes.len() - 1].to_vec(), Code::InvalidArgument, "MALFORMED"),
+        (
+            "an unknown field",
+            [bytes.as_slice(), &[0x78, 0x01]].concat(),
+            Code::InvalidArgument,
+            "NOT_CANONICAL",
+        ),
+        ("oversized", vec![0; 600 << 10], Code::ResourceExhausted, "TRANSACTION_TOO_LONG"),
+        (
+            "of another network",
+            encode(&create(&other_genesis(), 9, until).1),
+            Code::PermissionDenied,
+            "BAD_SIGNATURE",
+        ),
+        (
+            "unsigned",
+            changed(|one| one.signatures.as_mut().unwrap().submitter = None),
+            Code::InvalidArgument,
+            "MISSING_PART",
+        ),
+        (
+            "wrongly signed",
+            changed(|one| {
+                let signatures = one.signatures.as_mut().unwrap();
+                signatures.submitter.as_mut().unwrap().signature[0] ^= 1;
+            }),
+            Code::PermissionDenied,
+            "BAD_SIGNATURE",
+        ),
+        (
+            "without proof of possession",
+            changed(|one| {
+                let signatures = one.signatures.as_mut().unwrap();
+                signatures.operations[0] = v1::OperationSignatures::default();
+            }),
+            Code::PermissionDenied,
+            "POSSESSION_MISSING",
+        ),
+        (
+            "without its document",
+            changed(|one| one.documents.clear()),
+            Code::InvalidArgument,
+            "MISSING_DOCUMENT",
+        ),
+        (
+            "too late",
+            encode(&create(&genesis, 9, now_ms() - 1_000).1),
+            Code::FailedPrecondition,
+            "EXPIRED",
+        ),
+        (
+            "too far ahead",
+            encode(&create(&genesis, 9, now_ms() + 3_600_000).1),
+            Code::FailedPrecondition,
+            "VALID_UNTIL_TOO_FAR",
+        ),
+    ];
+    for (what, bytes, code, reason) in cases {
+        let refused = doors.submit(bytes).await.unwrap_err();
+        assert_eq!(refusal(&refused), (code, reason.to_owned()), "{what}: {refused:?}");
+    }
+    assert!(doors.ledger.mempool().is_empty());
+    assert_eq!(doors.ledger.storage.refusal(&id).unwrap(), None);
+    assert!(matches!(doors.state(&id).await, Some(State::Unknown(_))));
+
+    // The same id, rightly signed, is taken; sent again it is its state and no error (C3).
+    for _ in 0..2 {
+        let state = doors.submit(bytes.clone()).await.unwrap();
+        assert!(matches!(state.state, Some(State::Pending(_))), "{state:?}");
+    }
+    let built = build(&doors.ledger, now_ms());
+    commit(&doors.ledger, &built);
+    let state = doors.submit(bytes).await.unwrap();
+    assert!(matches!(state.state, Some(State::Committed(_))), "a replay: {state:?}");
+    assert_eq!((state.height, doors.ledger.tip().height()), (1, 1));
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_what_is_late_is_stale_and_never_not_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    let built = build(&doors.ledger, now_ms());
+    commit(&doors.ledger, &built);
+    let request =
+        v1::ResolveRequest { did: did(9), min_height: u64::MAX, ..v1::ResolveRequest::default() };
+    let start = Instant::now();
+    let stale = doors.resolver.resolve(request).await.unwrap_err();
+    assert_eq!(refusal(&stale), (Code::Unavailable, "STALE".to_owned()));
+    assert!(start.elapsed() < PATIENCE, "however high the height");
+
+    let stale = doors.writer.get_block(v1::GetBlockRequest { height: 2 }).await.unwrap_err();
+    assert_eq!(refusal(&stale), (Code::Unavailable, "STALE".to_owned()));
+    let after = Some(v1::Cursor { height: 9, transaction: 0, operation: 0 });
+    let stale = doors.writer.subscribe(v1::SubscribeRequest { after }).await.unwrap_err();
+    assert_eq!(refusal(&stale), (Code::Unavailable, "STALE".to_owned()));
+
+    // What is absent at the tip is an answer with a proof, and no error.
+    let request = v1::ResolveRequest { did: did(9), ..v1::ResolveRequest::default() };
+    let absent = doors.resolver.resolve(request).await.unwrap().into_inner();
+    assert!(absent.heads.is_empty() && !absent.proof.unwrap().entries[0].present);
+    assert!(did(9).starts_with(&format!("did:sillok:{NETWORK}:")));
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_transaction_is_unknown_pending_or_expired_and_says_which() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    assert!(matches!(doors.state(&Hash([7; 32])).await, Some(State::Unknown(_))));
+    let request = v1::GetTransactionRequest { transaction_id: vec![7; 31], wait_ms: 0 };
+    let refused = doors.writer.get_transaction(request).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::InvalidArgument, "INVALID_TRANSACTION_ID".to_owned()));
+
+    let until = now_ms() + 60_000;
+    let (id, transaction) = create(doors.ledger.chain.hash(), 9, until);
+    doors.submit(encode(&transaction)).await.unwrap();
+    assert!(matches!(doors.state(&id).await, Some(State::Pending(_))));
+    // Who waits is told when ledger time passes it, also by a block that came without it.
+    let request = v1::GetTransactionRequest { transaction_id: id.to_vec(), wait_ms: u32::MAX };
+    let mut writer = doors.writer.clone();
+    let waiting = tokio::spawn(async move { writer.get_transaction(request).await });
+    let empty = build(&doors.ledger, until + 1);
+    assert!(empty.built.block.transactions.is_empty());
+    commit(&doors.ledger, &empty);
+    let state = timeout(PATIENCE, waiting).await.expect("it does not wait for the next block");
+    let state = state.unwrap().unwrap().into_inner();
+    assert!(matches!(state.state, Some(State::Expired(_))), "{state:?}");
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_finds_the_same_events_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = doors(directory.path()).await;
+    for devices in [vec![10, 11, 12], vec![], vec![13]] {
+        for device in devices {
+            let (_, transaction) = create(first.ledger.chain.hash(), device, now_ms() + 60_000);
+            first.submit(encode(&transaction)).await.unwrap();
+        }
+        let built = build(&first.ledger, now_ms().max(first.ledger.tip().header.time_ms + 1));
+        commit(&first.ledger, &built);
+    }
+    let start = Some(v1::Cursor::default());
+    // Four registrations and the ends of three blocks.
+    let before = first.events(start, 7).await;
+    let positions: Vec<_> = before
+        .iter()
+        .map(|event| event.cursor.unwrap())
+        .map(|c| (c.height, c.transaction))
+        .collect();
+    assert_eq!(
+        positions,
+        [(1, 0), (1, 1), (1, 2), (1, u32::MAX), (2, u32::MAX), (3, 0), (3, u32::MAX)]
+    );
+    first.close().await;
+
+    let mut second = doors(directory.path()).await;
+    assert_eq!(second.events(start, 7).await, before);
+    for (nth, event) in before.iter().enumerate().take(6) {
+        assert_eq!(second.events(event.cursor, 6 - nth).await, before[nth + 1..]);
+    }
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doors_close_on_a_subscriber_that_does_not_read_and_a_caller_that_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    for _ in 0..400 {
+        let built = build(&doors.ledger, doors.ledger.tip().header.time_ms + 1);
+        commit(&doors.ledger, &built);
+    }
+    let after = Some(v1::Cursor::default());
+    let stream = doors.writer.subscribe(v1::SubscribeRequest { after }).await.unwrap();
+    let request = v1::GetTransactionRequest { transaction_id: vec![7; 32], wait_ms: u32::MAX };
+    let mut writer = doors.writer.clone();
+    let waiting = tokio::spawn(async move { writer.get_transaction(request).await });
+    while doors.writer.get_status(v1::GetStatusRequest {}).await.is_err() {}
+    let start = Instant::now();
+    let _ = doors.stop.send(true);
+    assert!(timeout(PATIENCE, waiting).await.is_ok(), "who waits is answered");
+    drop(stream);
+    doors.close().await;
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_connections_of_one_stranger_leave_room_for_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    let mut held = Vec::new();
+    for _ in 0..1_000 {
+        held.extend(tokio::net::TcpStream::connect(doors.address).await);
+    }
+    // Who was connected is served; the stranger's share is not all there is.
+    doors.writer.get_status(v1::GetStatusRequest {}).await.unwrap();
+    // From another address: the HTTP/2 preface and empty settings are answered by settings.
+    let elsewhere = tokio::net::TcpSocket::new_v4().unwrap();
+    elsewhere.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let mut other = timeout(PATIENCE, elsewhere.connect(doors.address)).await.unwrap().unwrap();
+    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]];
+    other.write_all(&hello.concat()).await.unwrap();
+    let mut frame = [0; 9];
+    timeout(PATIENCE, other.read_exact(&mut frame)).await.expect("it is served").unwrap();
+    assert_eq!(frame[3], 4, "settings");
+    drop((held, other));
+    doors.close().await;
+}
