@@ -18,9 +18,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use sillok_ledger::header_hash;
-use sillok_proto::v1;
 use sillok_proto::v1::ledger_client::LedgerClient;
-use std::collections::BTreeMap;
+use sillok_proto::{Hash, v1};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -266,54 +265,37 @@ async fn kill_all(
     Ok(report)
 }
 
-/// Compares the headers of all nodes from the first to the lowest tip: each names the one before it, and all nodes have
-/// the same. Returns the highest tip and how many heights were compared.
+/// The header hashes of a node's chain from height 1 on, each checked to name the one before it.
+async fn chain_of(node: &NodeEntry) -> anyhow::Result<Vec<Hash>> {
+    let tip = status::ask(&node.grpc).await?.height;
+    let mut client = LedgerClient::new(status::connect(&node.grpc).await?)
+        .max_decoding_message_size(16 * 1024 * 1024);
+    let mut chain: Vec<Hash> = Vec::new();
+    for height in 1..=tip {
+        let asked = client.get_block(v1::GetBlockRequest { height });
+        let block = tokio::time::timeout(UP_PATIENCE, asked).await??.into_inner();
+        let header = block
+            .signed_header
+            .and_then(|signed| signed.header)
+            .with_context(|| format!("{} has no block {height}", node.name))?;
+        ensure!(header.height == height, "{} answers {} for {height}", node.name, header.height);
+        let follows = chain.last().is_none_or(|parent| header.parent_hash == parent.0);
+        ensure!(follows, "{}: block {height} does not build on the one before", node.name);
+        chain.push(header_hash(&header));
+    }
+    Ok(chain)
+}
+
+/// Compares the chains of all nodes from the first height to the lowest tip. Returns the highest tip and how many heights
+/// were compared.
 async fn check_chains(devnet: &Devnet) -> anyhow::Result<(u64, u64)> {
-    let mut tips = Vec::new();
-    let mut chains: Vec<BTreeMap<u64, String>> = Vec::new();
-    for node in &devnet.nodes {
-        let tip = status::ask(&node.grpc).await?.height;
-        let mut client = LedgerClient::new(status::connect(&node.grpc).await?)
-            .max_decoding_message_size(16 * 1024 * 1024);
-        let mut chain = BTreeMap::new();
-        let mut parent: Option<Vec<u8>> = None;
-        for height in 1..=tip {
-            let block = client.get_block(v1::GetBlockRequest { height }).await?.into_inner();
-            let header = block
-                .signed_header
-                .and_then(|signed| signed.header)
-                .with_context(|| format!("{} has no block {height}", node.name))?;
-            ensure!(
-                header.height == height,
-                "{} answers {} for {height}",
-                node.name,
-                header.height
-            );
-            if let Some(parent) = parent {
-                ensure!(
-                    header.parent_hash == parent,
-                    "{}: block {height} does not build on block {}",
-                    node.name,
-                    height - 1
-                );
-            }
-            let hash = header_hash(&header);
-            chain.insert(height, hash.to_string());
-            parent = Some(hash.to_vec());
-        }
-        tips.push(tip);
-        chains.push(chain);
-    }
-    let lowest = tips.iter().copied().min().unwrap_or(0);
-    for height in 1..=lowest {
-        let mut hashes = chains.iter().map(|chain| chain.get(&height));
-        let first = hashes.next().flatten();
-        ensure!(
-            hashes.all(|hash| hash == first),
-            "the nodes have different blocks at height {height}"
-        );
-    }
-    Ok((tips.into_iter().max().unwrap_or(0), lowest))
+    let chains = futures::future::try_join_all(devnet.nodes.iter().map(chain_of)).await?;
+    let tips = chains.iter().map(Vec::len);
+    let (lowest, highest) = (tips.clone().min().unwrap_or(0), tips.max().unwrap_or(0));
+    let mut prefixes = chains.iter().map(|chain| &chain[..lowest]);
+    let first = prefixes.next();
+    ensure!(prefixes.all(|other| Some(other) == first), "the nodes have different blocks");
+    Ok((u64::try_from(highest)?, u64::try_from(lowest)?))
 }
 
 /// The command.

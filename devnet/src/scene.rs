@@ -4,16 +4,19 @@ use crate::clock_ms;
 use crate::directory::{Devnet, OrganizationRole};
 use crate::reader;
 use crate::submit::{Committed, Outcome, Refusal, Submitter};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sillok_client::identity::{Identity, IdentityKey, document_of};
 use sillok_client::keys::{KeyAlgorithm, SecretKey};
 use sillok_client::transaction::{OperationDraft, PartlySigned, Terms, TransactionBuilder};
 use sillok_did_method::{CAPABILITY_INVOCATION, DEVICE_RELATIONSHIPS, SUBMIT, head_hash};
 use sillok_proto::{Hash, v1};
 use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 /// How long a transaction may wait, in milliseconds.
 const LIFE_MS: u64 = 60_000;
+/// How long a node has to get to the height of the others.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The organizations of a devnet with their keys, and the way to its nodes.
 #[derive(Debug, Clone)]
@@ -194,7 +197,26 @@ impl Scene {
         self.nodes.commit(&self.genesis_hash, transaction, nth, &AtomicUsize::new(0)).await
     }
 
-    /// Brings a transaction that must be refused, and returns why it was.
+    /// Waits until the `nth` node has every block that another node has now: a node that is behind gives the answers of
+    /// its height.
+    ///
+    /// # Errors
+    ///
+    /// It does not get there.
+    pub async fn settle(&self, nth: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE_PATIENCE;
+        let mut newest = 0;
+        for other in 0..self.nodes.len() {
+            newest = newest.max(self.nodes.height(other).await.unwrap_or(0));
+        }
+        while self.nodes.height(nth).await.unwrap_or(0) < newest {
+            ensure!(Instant::now() < deadline, "a node did not reach height {newest}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Brings a transaction that must be refused to the `nth` node, and returns why it was.
     ///
     /// # Errors
     ///
@@ -204,6 +226,7 @@ impl Scene {
         transaction: &v1::Transaction,
         nth: usize,
     ) -> anyhow::Result<Refusal> {
+        self.settle(nth).await?;
         match self.nodes.try_once(&self.genesis_hash, transaction, nth).await? {
             Outcome::Refused(refusal) => Ok(refusal),
             Outcome::Committed(at) => bail!("it was committed at height {}", at.height),

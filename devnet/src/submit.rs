@@ -126,6 +126,29 @@ impl Submitter {
         self.clients.get(nth % count).cloned().context("there is no node to submit to")
     }
 
+    /// How many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Is there no node?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The height that the `nth` node says it is at, if it answers.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn height(&self, nth: usize) -> anyhow::Result<u64> {
+        let mut client = self.client(nth)?;
+        let asked = client.get_status(v1::GetStatusRequest {});
+        Ok(tokio::time::timeout(GRACE, asked).await??.into_inner().height)
+    }
+
     /// Sends `transaction` to the `nth` node once and waits for what comes of it.
     ///
     /// # Errors
