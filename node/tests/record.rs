@@ -1,4 +1,9 @@
 //! The record on a real disk: what is committed survives, old heights stay provable, nothing else is touched.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where its ground is missing"
+)]
 
 use sillok_did_method::{CAPABILITY_INVOCATION, SUBMIT};
 use sillok_ledger::merkle_log::{self, HistoryHasher};
