@@ -144,18 +144,25 @@ fn keys(out: &std::path::Path, json: bool) -> anyhow::Result<()> {
         ),
         ("governance_key", keys.governance, "votes on members and rules; keep it off the node"),
     ];
+    // Another spelling of the node key, the one that `network.peers` wants.
+    let peer = sillok_node::network::NodeKey::from_bytes(&keys.node)
+        .context("the new node key is not one")?;
     if json {
-        let object: serde_json::Map<_, _> = rows
+        let mut object: serde_json::Map<_, _> = rows
             .iter()
             .map(|(name, key, _)| ((*name).to_owned(), hex::encode(key).into()))
             .collect();
+        object.insert("peer_id".to_owned(), peer.to_string().into());
         return print(&format!("{}\n", serde_json::Value::Object(object)));
     }
     let lines: String = rows
         .iter()
         .map(|(name, key, use_)| format!("{name:<15} {}  {use_}\n", hex::encode(key)))
         .collect();
-    print(&format!("Keys made in {}. For the genesis:\n{lines}", out.display()))
+    print(&format!(
+        "Keys made in {}. For the genesis:\n{lines}\nFor the `network.peers` of the others: /ip4/ADDRESS/tcp/PORT/p2p/{peer}\n",
+        out.display()
+    ))
 }
 
 fn make(args: &InitArgs) -> anyhow::Result<()> {

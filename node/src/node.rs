@@ -246,6 +246,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     });
     tracing::info!(
         event = "starting",
+        peer_id = %network.handle.node(),
         name = settings.name,
         network = ledger.chain.network(),
         genesis = %genesis_hash,

@@ -132,6 +132,8 @@ fn code(error: &AdmissionError) -> Code {
         | AdmissionError::UnexpectedPart { .. }
         | AdmissionError::SignatureListLength { .. }
         | AdmissionError::SignatureOrder { .. }
+        | AdmissionError::TooManySignatures { .. }
+        | AdmissionError::TermsWithoutSignature { .. }
         | AdmissionError::SignatureLength
         | AdmissionError::Document { .. }
         | AdmissionError::UnexpectedSignature { .. }
