@@ -1,7 +1,7 @@
 //! The operator's settings: `config.toml`, the environment and flags, resolved into domain types.
 //!
 //! What replicas must agree on is in the genesis or on the ledger, never here; and no secret is a setting. Every
-//! setting is one row of [`SETTINGS`], from which the commented default file is printed, so the manual cannot
+//! setting is one row of `SETTINGS`, from which the commented default file is printed, so the manual cannot
 //! disagree with the program. All mistakes are reported at once, each with its line and setting.
 //!
 //! A flag wins over `SILLOK_SECTION__KEY`, which wins over the file, which wins over the default.
