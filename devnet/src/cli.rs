@@ -112,7 +112,7 @@ pub struct Up {
 #[derive(Debug, Args)]
 pub struct LiarArgs {
     /// Explain every lie
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["lie", "upstream"])]
     pub list: bool,
     /// Which lie to tell
     #[arg(long, required_unless_present = "list", value_name = "LIE")]

@@ -10,7 +10,7 @@ use crate::reader::Reader;
 use crate::submit::{Committed, Submitter};
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use sillok_client::identity::Identity;
 use sillok_client::keys::KeyAlgorithm;
@@ -381,8 +381,13 @@ fn progress_bar(length: usize, what: &'static str, quiet: bool) -> anyhow::Resul
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(length as u64), target);
     let template =
-        "{msg:9} [{bar:40}] {human_pos}/{human_len} DIDs  {per_sec}  {elapsed} (about {eta} left)";
-    bar.set_style(ProgressStyle::with_template(template)?.progress_chars("=> "));
+        "{msg:9} [{bar:40}] {human_pos}/{human_len} DIDs  {rate}  {elapsed} (about {eta} left)";
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // A bar that cannot be written is not worth an error.
+        let _unwritten = write!(out, "{:.0}/s", state.per_sec());
+    };
+    let style = ProgressStyle::with_template(template)?.with_key("rate", rate);
+    bar.set_style(style.progress_chars("=> "));
     bar.set_message(what);
     Ok(bar)
 }

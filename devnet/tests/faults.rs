@@ -49,6 +49,69 @@ mod faults {
         assert!(report.milliseconds < 60_000, "the tour took {} ms", report.milliseconds);
     }
 
+    const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
+    /// The lines of the shell examples of a document.
+    fn commands(path: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut inside = false;
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            match line {
+                "```sh" => inside = true,
+                "```" => inside = false,
+                line if inside && !line.trim().is_empty() => lines.push(line.to_owned()),
+                _ => {}
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_work_as_written() {
+        let _alone = alone();
+        let network = Network::start("readme", 4, 0);
+        let home = tempfile::tempdir().unwrap();
+        let mut script = String::from("set -euo pipefail\n");
+        let shown = commands(README);
+        let mine = shown.iter().filter(|line| {
+            (line.starts_with("sillok") || line.starts_with("eval"))
+                // The network is stopped by whoever started it.
+                && !line.contains("--wipe")
+        });
+        for line in mine {
+            // As many as show that it works.
+            let line = line.replace("--dids 10000", "--dids 100");
+            let line = line.split(' ').map(|word| if word == "DID" { "\"$DID\"" } else { word });
+            script.push_str(&line.collect::<Vec<_>>().join(" "));
+            script.push('\n');
+            if script.ends_with("--out me.json\n") {
+                script.push_str(
+                    "DID=$(sed -n 's/.*\"did\": *\"\\([^\"]*\\)\".*/\\1/p' me.json | head -1)\n",
+                );
+            }
+        }
+        assert!(script.contains("DID=") && script.contains("sillok verify"), "{script}");
+        let programs = std::path::Path::new(env!("CARGO_BIN_EXE_sillok-devnet")).parent().unwrap();
+        assert!(programs.join("sillok").is_file(), "build `sillok` first: cargo build --workspace");
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new("bash")
+            .args(["-x", "-c", &script])
+            .current_dir(home.path())
+            .env("PATH", path)
+            .env("HOME", home.path())
+            .env("SILLOK_HOME", home.path().join("sillok"))
+            .env("SILLOK_DEVNET_DIR", &network.directory)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     #[test]
     fn b4_every_lie_of_a_node_is_caught() {
         let _alone = alone();
