@@ -157,6 +157,7 @@ fn parse_set(file: &[ValidatorFile]) -> Result<v1::ValidatorSet, String> {
             Ok(v1::Validator {
                 public_key: bytes(&validator.public_key)?,
                 organization: bytes(&validator.organization)?,
+                since_height: 0,
             })
         })
         .collect::<Result<Vec<_>, String>>()?;

@@ -32,6 +32,7 @@ fn set() -> v1::ValidatorSet {
     let validator = |index| v1::Validator {
         public_key: key(index).to_vec(),
         organization: key(index).to_vec(),
+        since_height: 0,
     };
     v1::ValidatorSet { validators: (0..4).map(validator).collect() }
 }

@@ -221,6 +221,9 @@ impl CheckedOperation {
                 did: hash(&op.did, "did")?,
                 previous: hash(&op.previous, "previous")?,
             })),
+            Wire::Propose(_) | Wire::Approve(_) | Wire::Join(_) | Wire::Rekey(_) => {
+                Err(OperationError::UnknownOperation)
+            }
         }
     }
 
@@ -271,7 +274,15 @@ pub fn check_named_document<'a>(
         Some(Wire::CreateDid(op)) => &op.document_hash,
         Some(Wire::UpdateDid(op)) => &op.document_hash,
         Some(Wire::SetDevice(op)) if !op.document_hash.is_empty() => &op.document_hash,
-        Some(Wire::SetDevice(_) | Wire::DeactivateDid(_)) | None => return Ok(()),
+        Some(
+            Wire::SetDevice(_)
+            | Wire::DeactivateDid(_)
+            | Wire::Propose(_)
+            | Wire::Approve(_)
+            | Wire::Join(_)
+            | Wire::Rekey(_),
+        )
+        | None => return Ok(()),
     };
     next_document(named, documents).map(|_| ())
 }

@@ -133,6 +133,7 @@ impl Chain {
                 .map(|operator| v1::Validator {
                     public_key: operator.validator_key.clone(),
                     organization: operator.organization.clone(),
+                    since_height: 0,
                 })
                 .collect(),
         };
@@ -357,6 +358,7 @@ fn check_operators(
             .map(|operator| v1::Validator {
                 public_key: operator.validator_key.clone(),
                 organization: operator.organization.clone(),
+                since_height: 0,
             })
             .collect(),
     };

@@ -71,6 +71,8 @@ pub enum Tag {
     Header,
     ValidatorSet,
     TreeKey,
+    /// Name of a [`crate::v1::Proposal`].
+    GovernanceProposal,
     /// Replay entry of an author-signed statement.
     AuthorStatement,
     /// Signed by the submitter: the transaction body.
@@ -91,7 +93,7 @@ pub enum Tag {
 
 impl Tag {
     /// Every tag, in the order of the enum.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Genesis,
         Self::Key,
         Self::Document,
@@ -108,6 +110,7 @@ impl Tag {
         Self::Header,
         Self::ValidatorSet,
         Self::TreeKey,
+        Self::GovernanceProposal,
         Self::AuthorStatement,
         Self::SignSubmit,
         Self::SignAuthor,
@@ -138,6 +141,7 @@ impl Tag {
             Self::Header => "sillok/v1/header",
             Self::ValidatorSet => "sillok/v1/validator-set",
             Self::TreeKey => "sillok/v1/tree-key",
+            Self::GovernanceProposal => "sillok/v1/governance-proposal",
             Self::AuthorStatement => "sillok/v1/author-statement",
             Self::SignSubmit => "sillok/v1/sign/submit",
             Self::SignAuthor => "sillok/v1/sign/author",

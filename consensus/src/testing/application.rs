@@ -71,7 +71,11 @@ pub(super) fn validator_set(keys: &[ValidatorKey]) -> v1::ValidatorSet {
     keys.sort_unstable();
     let validators = keys
         .iter()
-        .map(|key| v1::Validator { public_key: key.0.to_vec(), organization: key.0.to_vec() })
+        .map(|key| v1::Validator {
+            public_key: key.0.to_vec(),
+            organization: key.0.to_vec(),
+            since_height: 0,
+        })
         .collect();
     v1::ValidatorSet { validators }
 }

@@ -45,6 +45,7 @@ impl Forge {
                 .map(|(key, index)| v1::Validator {
                     public_key: key.verifying_key().to_bytes().to_vec(),
                     organization: vec![index; 32],
+                    since_height: 0,
                 })
                 .collect(),
         };

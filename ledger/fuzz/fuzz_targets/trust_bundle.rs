@@ -7,7 +7,7 @@ use sillok_proto::{Hash, decode, v1};
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let genesis = Hash([7; 32]);
     let set = v1::ValidatorSet {
-        validators: vec![v1::Validator { public_key: vec![1; 32], organization: vec![2; 32] }],
+        validators: vec![v1::Validator { public_key: vec![1; 32], organization: vec![2; 32], since_height: 0 }],
     };
     if let (Ok(bundle), Ok(trusted)) =
         (decode::<v1::TrustBundle>(bytes, 1 << 20), TrustedHeader::genesis(genesis, 1_000, set))

@@ -191,7 +191,11 @@ fn each_rule_of_a_validator_set_has_its_error() {
     assert_eq!(refuse(&Vec::clear), ValidatorSetError::Count { count: 0 });
     let many = |set: &mut Vec<v1::Validator>| {
         *set = (0..129_u8)
-            .map(|n| v1::Validator { public_key: vec![n; 32], organization: blake3_of(&[n]) })
+            .map(|n| v1::Validator {
+                public_key: vec![n; 32],
+                organization: blake3_of(&[n]),
+                since_height: 0,
+            })
             .collect();
     };
     assert_eq!(refuse(&many), ValidatorSetError::Count { count: 129 });

@@ -29,6 +29,7 @@ pub(crate) fn validators(seeds: impl IntoIterator<Item = u8>) -> Validators {
             .map(|key| v1::Validator {
                 public_key: key.verifying_key().to_bytes().to_vec(),
                 organization: blake3_of(key.verifying_key().as_bytes()),
+                since_height: 0,
             })
             .collect(),
     };

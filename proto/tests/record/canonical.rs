@@ -26,7 +26,8 @@ const MESSAGES: &[(&str, Again)] = &messages![
     PrivateOperationSignatures Approval Head UsedKey Grant Period Operator Organization Observer
     Parameters Genesis GenesisOrganization Header Block ValidatorSet Validator VoteStatement
     ProposalStatement CommitCertificate CommitSignature SignedHeader LightBlock TrustBundle TreePath
-    StateEntry StateProof LogPath Receipt HistoryProof
+    StateEntry StateProof LogPath Receipt HistoryProof Proposal Change RemoveOperator RemoveObserver Propose Approve
+    Join Rekey Members OperatorRecord PendingKey ObserverRecord ProposalRecord
 ];
 
 #[test]

@@ -50,12 +50,20 @@ fn a1_a18_every_field_of_a_transaction_is_on_this_list() {
     }
     let listed = [
         ("Approval", "expires_ms signature"),
+        ("Approve", "operator proposal_hash"),
         ("BoundKey", "key relationships expires_ms"),
+        (
+            "Change",
+            "admit_operator replace_operator remove_operator admit_observer remove_observer",
+        ),
         ("CreateDid", "did kind authority recovery document_hash"),
         ("DeactivateDid", "did previous"),
         ("DidDocument", "keys services"),
+        ("Join", "operator validator_key header_height header_hash"),
         ("KeySignature", "key_id signature"),
-        ("Operation", "create_did update_did set_device deactivate_did"),
+        ("Observer", "node_key archive"),
+        ("Operation", "create_did update_did set_device deactivate_did propose approve join rekey"),
+        ("Operator", "organization validator_key node_key governance_key archive"),
         ("OperationSignatures", "any_submitter valid_until_ms whole_list signatures"),
         (
             "PrivateContent",
@@ -63,10 +71,15 @@ fn a1_a18_every_field_of_a_transaction_is_on_this_list() {
         ),
         ("PrivateOperationSignatures", "operation acting_role approvals"),
         ("PrivateSignatures", "salt operations"),
+        ("Proposal", "expires_ms change"),
+        ("Propose", "operator proposal"),
         ("PublicKey", "algorithm point"),
         ("PublicSignatures", "submitter operations"),
         ("RecoveryChange", "rule"),
         ("RecoveryRule", "countersigner"),
+        ("Rekey", "operator validator_key"),
+        ("RemoveObserver", "node_key"),
+        ("RemoveOperator", "organization"),
         ("Service", "kind endpoint"),
         ("SetDevice", "did previous document_hash"),
         ("Transaction", "body documents private_contents signatures private_signatures"),
@@ -81,12 +94,21 @@ fn a1_a18_every_field_of_a_transaction_is_on_this_list() {
 
 /// A23, B3: whoever shows a credential and whoever verifies one writes nothing: every write is one of these operations.
 #[test]
-fn a23_b3_the_only_writes_are_the_four_operations_on_a_did() {
+fn a23_b3_the_only_writes_are_on_a_did_or_on_who_runs_the_network() {
     let schema = Schema::record();
     let operation = schema.message("Operation");
     assert_eq!(operation.oneof_decl.len(), 1, "one of them, and nothing beside it");
     let kinds: Vec<&str> = operation.field.iter().map(|field| field.type_name()).collect();
-    let names = ["CreateDid", "UpdateDid", "SetDevice", "DeactivateDid"];
+    let names = [
+        "CreateDid",
+        "UpdateDid",
+        "SetDevice",
+        "DeactivateDid",
+        "Propose",
+        "Approve",
+        "Join",
+        "Rekey",
+    ];
     assert_eq!(kinds, names.map(|name| format!(".sillok.v1.{name}")));
     assert!(operation.field.iter().all(|field| field.oneof_index == Some(0)));
 }
