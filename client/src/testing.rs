@@ -295,6 +295,20 @@ impl MemoryNetwork {
         Ok((v1::StateProof { signed_header, entries: vec![entry] }, head))
     }
 
+    /// What the state held at these keys at a height, with the proof.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: there is no such height.
+    pub fn state(&self, keys: &[TreeKey], height: u64) -> Result<v1::StateProof, TestingError> {
+        let signed_header = self.signed_headers.get(&height).cloned();
+        let entries = keys
+            .iter()
+            .map(|key| tree::prove(&self.store, height, key).map_err(fault))
+            .collect::<Result<_, _>>()?;
+        Ok(v1::StateProof { signed_header, entries })
+    }
+
     /// That the header of `height` is an ancestor of that of `at_height`.
     ///
     /// # Errors
@@ -413,6 +427,8 @@ pub struct Lie {
     pub resolve: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::ResolveResponse) + Send + Sync>>,
     /// To asking for the history.
     pub history: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::HistoryResponse) + Send + Sync>>,
+    /// To asking for leaves of the state.
+    pub state: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateProof) + Send + Sync>>,
     /// To submitting, and to asking for the state of a transaction.
     pub transaction: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::TransactionState) + Send + Sync>>,
 }
@@ -661,6 +677,30 @@ impl v1::ledger_server::Ledger for Service {
         let network = self.lock();
         let at = if request.at_height == 0 { network.tip.height() } else { request.at_height };
         network.history_proof(request.height, at).map(Response::new).map_err(internal)
+    }
+
+    async fn get_state(
+        &self,
+        request: Request<v1::GetStateRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let request = request.into_inner();
+        let network = self.lock();
+        reached(&network, request.min_height)?;
+        let height = network.tip.height();
+        let keys: Vec<TreeKey> =
+            request.keys.iter().filter_map(|key| TreeKey::from_slice(key)).collect();
+        let mut proof = network.state(&keys, height).map_err(internal)?;
+        if let Some(lie) = &self.lie.state {
+            lie(&network, &mut proof);
+        }
+        Ok(Response::new(proof))
+    }
+
+    async fn get_proposals(
+        &self,
+        _: Request<v1::GetProposalsRequest>,
+    ) -> Result<Response<v1::GetProposalsResponse>, Status> {
+        Ok(Response::new(v1::GetProposalsResponse::default()))
     }
 
     async fn subscribe(

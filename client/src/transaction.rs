@@ -470,7 +470,14 @@ fn names_document(operation: &v1::Operation) -> bool {
     match &operation.operation {
         Some(Kind::CreateDid(_) | Kind::UpdateDid(_)) => true,
         Some(Kind::SetDevice(op)) => !op.document_hash.is_empty(),
-        Some(Kind::DeactivateDid(_)) | None => false,
+        Some(
+            Kind::DeactivateDid(_)
+            | Kind::Propose(_)
+            | Kind::Approve(_)
+            | Kind::Join(_)
+            | Kind::Rekey(_),
+        )
+        | None => false,
     }
 }
 

@@ -451,6 +451,20 @@ impl Ledger for Server {
         Ok(Response::new(bundle))
     }
 
+    async fn get_state(
+        &self,
+        request: Request<v1::GetStateRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        self.0.ledger.clone().get_state(request.into_inner()).await
+    }
+
+    async fn get_proposals(
+        &self,
+        request: Request<v1::GetProposalsRequest>,
+    ) -> Result<Response<v1::GetProposalsResponse>, Status> {
+        self.0.ledger.clone().get_proposals(request.into_inner()).await
+    }
+
     async fn get_history_proof(
         &self,
         request: Request<v1::GetHistoryProofRequest>,

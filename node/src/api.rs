@@ -7,6 +7,7 @@ mod connections;
 mod ledger;
 pub mod problem;
 mod resolver;
+mod state;
 
 use crate::ledger::Ledger;
 use crate::network::NetworkHandle;

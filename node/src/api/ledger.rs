@@ -174,6 +174,24 @@ impl LedgerService for Api {
             .ok_or_else(|| self.no_such_height(request.height.max(at)).into())
     }
 
+    async fn get_state(
+        &self,
+        request: Request<v1::GetStateRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let request = request.into_inner();
+        let keys = super::state::public_keys(&request.keys)?;
+        self.tip_at(request.min_height.max(1)).await?;
+        let api = self.clone();
+        self.blocking(move || api.state_proof(&api.ledger.tip(), &keys)).await?.map(Response::new)
+    }
+
+    async fn get_proposals(
+        &self,
+        _request: Request<v1::GetProposalsRequest>,
+    ) -> Result<Response<v1::GetProposalsResponse>, Status> {
+        Err(Status::unimplemented("this node does not list proposals; ask by their hashes"))
+    }
+
     async fn subscribe(
         &self,
         request: Request<v1::SubscribeRequest>,
