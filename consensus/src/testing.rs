@@ -7,7 +7,7 @@
 //!   Scenario ──▶ World ── events in virtual time ──▶ SimulatedNode { Host, Disk, Application }
 //!                  │                                      │ actions, one by one, each a place to crash
 //!                  ├── Network: delay, loss, duplicates, partitions
-//!                  ├── Equivocator: what a traitor makes of its own messages
+//!                  ├── Traitor: what a liar makes of its own messages
 //!                  └── Checker: agreement, validity, no second signature, certificates, once only
 //! ```
 //!
@@ -22,18 +22,22 @@
 )]
 
 mod application;
-mod byzantine;
 mod checker;
 mod keyed_hash;
 mod network;
 mod node;
 mod random;
 mod scenario;
+mod traitor;
+mod twins;
 mod world;
 
 pub use crate::mutant::Mutant;
 pub use checker::Violation;
 pub use keyed_hash::{KeyedHash, KeyedHashSigner};
+pub use network::Network;
 pub use random::Random;
 pub use scenario::{Faults, Scenario};
+pub use traitor::{Behavior, Remake, Side, Traitor};
+pub use twins::{height_and_round, twin_heard};
 pub use world::{Counts, Outcome, replay_every_prefix, run};

@@ -61,6 +61,19 @@ pub(super) fn transactions_root(transactions: &[v1::Transaction]) -> Vec<u8> {
     Tag::Transactions.hash(&[&bytes]).to_vec()
 }
 
+/// Another block in the place of this one, perhaps against the rules.
+pub(super) fn remake(block: &v1::Block, spoil: bool) -> v1::Block {
+    let mut other = block.clone();
+    if spoil {
+        other.transactions.push(transaction(FORBIDDEN));
+    }
+    if let Some(header) = &mut other.header {
+        header.transactions_root = transactions_root(&other.transactions);
+        header.time_ms += 1;
+    }
+    other
+}
+
 fn state_root(parent: &[u8], transactions_root: &[u8]) -> Vec<u8> {
     Tag::TreeKey.hash(&[parent, transactions_root]).to_vec()
 }

@@ -4,13 +4,13 @@
 //! the power may go.
 
 use super::application::{self, Application, Committed, FORBIDDEN, GENESIS, START_MS};
-use super::byzantine::equivocator::{Equivocator, Side};
 use super::checker::{Checker, Violation};
 use super::keyed_hash::{KeyedHash, KeyedHashSigner};
-use super::network::{Network, Packet};
+use super::network::Network;
 use super::node::{RecordOnDisk, SimulatedNode};
 use super::random::Random;
 use super::scenario::Scenario;
+use super::traitor::{Behavior, Side, Traitor};
 use crate::action::{Action, TimerId, ValidationId};
 use crate::config::{HostConfig, SigningRecord, Timeouts};
 use crate::context::ValidatorKey;
@@ -63,6 +63,16 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
+/// What travels.
+#[derive(Debug, Clone)]
+enum Packet {
+    Consensus(Arc<v1::ConsensusMessage>),
+    Tip(u64),
+    SyncRequest { from_height: u64, blocks_max: u32 },
+    SyncResponse(Arc<v1::SyncResponse>),
+    Transaction(u64),
+}
+
 enum Happening {
     Arrive { to: usize, from: usize, packet: Packet },
     Timer { node: usize, life: u64, id: TimerId },
@@ -103,7 +113,7 @@ struct World {
     scheduled: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     nodes: Vec<SimulatedNode>,
-    traitors: BTreeMap<usize, Equivocator>,
+    traitors: BTreeMap<usize, Traitor>,
     network: Network,
     set: v1::ValidatorSet,
     scheme: Arc<dyn SignatureScheme>,
@@ -224,7 +234,8 @@ impl World {
         };
         let victims = |traitor: usize| {
             let others = (0..scenario.validators).filter(|index| *index != traitor);
-            Equivocator::new(others.map(|index| keys[index].0.to_vec()).collect())
+            let behaviors = vec![Behavior::Equivocate, Behavior::Forge];
+            Traitor::new(GENESIS, others.map(|index| keys[index].0).collect(), behaviors)
         };
         let traitors = scenario.traitors.iter().map(|index| (*index, victims(*index))).collect();
         let mut world = Self {
@@ -553,7 +564,7 @@ impl World {
             .collect();
         let mut response = v1::SyncResponse { tip: chain.len() as u64, blocks };
         if self.traitors.contains_key(&node) && self.random.chance(500) {
-            Equivocator::corrupt(&mut response, &mut self.random);
+            Traitor::corrupt(&mut response, &mut self.random);
         }
         self.send(node, peer, &Packet::SyncResponse(Arc::new(response)));
     }
@@ -680,11 +691,16 @@ impl World {
                         };
                         traitor.conspire(&message, signer.as_ref(), side)
                     } else {
-                        let random = &mut self.random;
-                        let (told, forbidden) =
-                            traitor.tell(&message, signer.as_ref(), random, invalid_permille);
-                        self.checker.forbidden.extend(forbidden);
-                        told
+                        let forbidden = &mut self.checker.forbidden;
+                        let mut remake = |block: &v1::Block, random: &mut Random| {
+                            let spoil = random.chance(invalid_permille);
+                            let other = application::remake(block, spoil);
+                            if spoil {
+                                forbidden.insert(application::header_hash(&other));
+                            }
+                            other
+                        };
+                        traitor.tell(&message, signer.as_ref(), &mut self.random, &mut remake)
                     };
                     for message in told {
                         self.send(node, to, &Packet::Consensus(Arc::new(message)));

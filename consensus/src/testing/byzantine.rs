@@ -1,3 +1,0 @@
-//! Traitors, each named after its sin.
-
-pub(super) mod equivocator;
