@@ -14,6 +14,7 @@
 pub mod config;
 pub mod init;
 pub mod node;
+pub mod process;
 
 pub mod ledger;
 pub mod mempool;

@@ -2,19 +2,14 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use sillok_node::config::{Config, History, LogFormat};
-use sillok_node::mempool::Limits;
-use sillok_node::node::{self, Layout, Settings};
-use sillok_node::storage::Retention;
+use sillok_node::config::Config;
+use sillok_node::node::Layout;
+use sillok_node::process::{self, EXIT_USAGE};
 use sillok_node::{config, init};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::sync::watch;
 
-/// Usage or configuration is wrong (`EX_USAGE`).
-const EXIT_USAGE: u8 = 64;
 /// A file is in the way or cannot be written (`EX_CANTCREAT`).
 const EXIT_CANNOT_CREATE: u8 = 73;
 
@@ -112,7 +107,7 @@ fn main() -> ExitCode {
         Command::Init(args) => make(&args),
         Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
         Command::Config(ConfigCommand::Check(args)) => check(&args),
-        Command::Start(args) => return start(&args),
+        Command::Start(args) => return process::start(&args.dir, &args.settings, |_| {}),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -173,104 +168,8 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     print(&format!("Made {dir} for genesis {hash}.\nNext: sillok-node start --dir {dir}\n"))
 }
 
-fn load(args: &StartArgs) -> Result<Settings, config::ConfigError> {
-    let layout = Layout::new(&args.dir);
-    let path = layout.config();
-    let config = Config::load(Some(&path), std::env::vars(), &args.settings)?;
-    Ok(settings(&config, layout))
-}
-
 fn check(args: &StartArgs) -> anyhow::Result<()> {
-    load(args)?;
-    print("The configuration is good.\n")
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn settings(config: &Config, layout: Layout) -> Settings {
-    let consensus = &config.consensus;
-    Settings {
-        name: config.node.name.clone(),
-        layout: Layout { data: config.node.data_directory.clone(), ..layout },
-        listen: config.network.listen.clone(),
-        peers: config.network.peers.clone(),
-        api: config.api.grpc_listen,
-        timeouts: sillok_consensus::Timeouts {
-            propose_ms: milliseconds(consensus.timeout_propose),
-            propose_delta_ms: milliseconds(consensus.timeout_propose_delta),
-            prevote_ms: milliseconds(consensus.timeout_prevote),
-            prevote_delta_ms: milliseconds(consensus.timeout_prevote_delta),
-            precommit_ms: milliseconds(consensus.timeout_precommit),
-            precommit_delta_ms: milliseconds(consensus.timeout_precommit_delta),
-            rebroadcast_ms: milliseconds(consensus.timeout_rebroadcast),
-            ..sillok_consensus::Timeouts::default()
-        },
-        retention: match config.storage.history {
-            History::Archive => Retention::Archive,
-            History::Pruned { retention_heights } => Retention::Heights(retention_heights),
-        },
-        mempool: Limits {
-            transactions_max: config.mempool.transactions_max,
-            bytes_max: config.mempool.bytes_max,
-            per_submitter_max: config.mempool.per_submitter_max,
-        },
-    }
-}
-
-fn start(args: &StartArgs) -> ExitCode {
     let path = Layout::new(&args.dir).config();
-    let config = match Config::load(Some(&path), std::env::vars(), &args.settings) {
-        Ok(config) => config,
-        Err(error) => return complain(&error.into(), EXIT_USAGE),
-    };
-    log_to_stdout(&config);
-    let settings = settings(&config, Layout::new(&args.dir));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into(), 75),
-    };
-    let result = runtime.block_on(async {
-        let (sender, stop) = watch::channel(false);
-        tokio::spawn(async move {
-            signalled().await;
-            let _ = sender.send(true);
-            // Kept until the process ends: a dropped sender would say nothing.
-            std::future::pending::<()>().await;
-        });
-        node::run(settings, stop).await
-    });
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error.exit_code();
-            tracing::error!(event = "ended", err = %error, "the node stopped");
-            complain(&error.into(), code)
-        }
-    }
-}
-
-/// SIGINT or SIGTERM.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-fn log_to_stdout(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::new(config.telemetry.filter());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-    match config.telemetry.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    Config::load(Some(&path), std::env::vars(), &args.settings)?;
+    print("The configuration is good.\n")
 }
