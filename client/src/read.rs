@@ -327,7 +327,7 @@ impl Client {
             Some(State::Expired(expired)) => {
                 TransactionState::Expired { valid_until_ms: expired.valid_until_ms }
             }
-            Some(State::Unknown(_)) | None => TransactionState::Unknown,
+            Some(State::Unknown(_) | State::Pruned(_)) | None => TransactionState::Unknown,
         })
     }
 

@@ -398,7 +398,7 @@ impl MemoryNetwork {
                 index: *index,
                 receipt: Some(receipt.clone()),
             }),
-            None => State::Unknown(v1::Unknown {}),
+            None => State::Unknown(v1::Unknown { earliest_block: 1 }),
         };
         v1::TransactionState {
             transaction_id: id.to_vec(),
@@ -701,6 +701,20 @@ impl v1::ledger_server::Ledger for Service {
         _: Request<v1::GetProposalsRequest>,
     ) -> Result<Response<v1::GetProposalsResponse>, Status> {
         Ok(Response::new(v1::GetProposalsResponse::default()))
+    }
+
+    async fn get_members(
+        &self,
+        _: Request<v1::GetMembersRequest>,
+    ) -> Result<Response<v1::GetMembersResponse>, Status> {
+        Err(Status::unimplemented("this network has no governance"))
+    }
+
+    async fn get_evidence(
+        &self,
+        _: Request<v1::GetEvidenceRequest>,
+    ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
+        Ok(Response::new(v1::GetEvidenceResponse::default()))
     }
 
     async fn subscribe(

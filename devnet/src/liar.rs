@@ -472,6 +472,20 @@ impl Ledger for Server {
         self.0.ledger.clone().get_history_proof(request.into_inner()).await
     }
 
+    async fn get_members(
+        &self,
+        request: Request<v1::GetMembersRequest>,
+    ) -> Result<Response<v1::GetMembersResponse>, Status> {
+        self.0.ledger.clone().get_members(request.into_inner()).await
+    }
+
+    async fn get_evidence(
+        &self,
+        request: Request<v1::GetEvidenceRequest>,
+    ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
+        self.0.ledger.clone().get_evidence(request.into_inner()).await
+    }
+
     type SubscribeStream = tonic::Streaming<v1::Event>;
 
     async fn subscribe(

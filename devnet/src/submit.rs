@@ -198,6 +198,9 @@ impl Submitter {
             Some(State::Unknown(_)) | None => {
                 Outcome::Open("the node knows nothing of it".to_owned())
             }
+            Some(State::Pruned(_)) => {
+                Outcome::Open("it is in a block that the node keeps no longer".to_owned())
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
 
 mod connections;
+mod evidence;
 mod ledger;
 pub mod problem;
 mod resolver;

@@ -102,6 +102,7 @@ impl LedgerService for Api {
             earliest_block: 1,
             syncing: ordering.best_peer_height > tip.height() + 1,
             halted: ordering.halted,
+            ..v1::NodeStatus::default()
         }))
     }
 
@@ -190,6 +191,25 @@ impl LedgerService for Api {
         _request: Request<v1::GetProposalsRequest>,
     ) -> Result<Response<v1::GetProposalsResponse>, Status> {
         Err(Status::unimplemented("this node does not list proposals; ask by their hashes"))
+    }
+
+    async fn get_members(
+        &self,
+        _: Request<v1::GetMembersRequest>,
+    ) -> Result<Response<v1::GetMembersResponse>, Status> {
+        Err(Status::unimplemented("this release does not tell members"))
+    }
+
+    async fn get_evidence(
+        &self,
+        request: Request<v1::GetEvidenceRequest>,
+    ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
+        let request = request.into_inner();
+        let storage = self.ledger.storage.clone();
+        self.blocking(move || super::evidence::page(&storage, &request))
+            .await?
+            .map(Response::new)
+            .map_err(failed("get_evidence"))
     }
 
     async fn subscribe(
@@ -355,7 +375,7 @@ impl Api {
             State::Pending(v1::Pending {})
         } else {
             match storage.refusal(id)? {
-                None => State::Unknown(v1::Unknown {}),
+                None => State::Unknown(v1::Unknown { earliest_block: 1 }),
                 Some(refusal) if refusal.valid_until_ms < tip.header.time_ms => {
                     State::Expired(v1::Expired { valid_until_ms: refusal.valid_until_ms })
                 }
@@ -442,6 +462,7 @@ impl Api {
             event: Some(v1::event::Event::Block(v1::BlockEvent {
                 header: Some(header),
                 transactions: count,
+                new_validators: None,
             })),
         });
         Ok(events)
