@@ -3,12 +3,13 @@
 //! Reads take the published tip and read storage at its height; they never wait for writes. Only [`crate::ordering`]
 //! commits.
 
+use crate::clock::Clock;
 use crate::mempool::{Limits, Mempool, Pending, PoolError};
 use crate::storage::{Refusal, Storage, StorageError};
 use crate::verifier::RememberingVerifier;
 use sillok_ledger::{
-    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome, StateFault, Tip,
-    build_block, execute_block,
+    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome,
+    SignatureVerifier, StateFault, Tip, VerifyEach, build_block, execute_block,
 };
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeSet;
@@ -31,6 +32,37 @@ pub enum SubmitError {
     Poison,
 }
 
+/// What a ledger needs of the machine it runs on.
+#[derive(Clone)]
+pub struct Environment {
+    /// The wall clock.
+    pub clock: Clock,
+    /// How the signatures of transactions are checked.
+    pub verifier: Arc<dyn SignatureVerifier + Send + Sync>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self { clock: Clock::system(), verifier: Arc::new(VerifyEach) }
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
+/// A test-only fault of execution, for the simulated world and for tests with real processes.
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFault {
+    /// Transactions on which executing and building panic; admission does not.
+    pub panics_on: BTreeSet<Hash>,
+    /// Transactions after which this build computes another state root than others.
+    pub other_root_on: BTreeSet<Hash>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
@@ -44,6 +76,9 @@ pub struct Ledger {
     pending: watch::Sender<bool>,
     /// What panicked a block in the making: not taken in again by this process (PROTOCOL II.3).
     quarantine: Mutex<BTreeSet<Hash>>,
+    clock: Clock,
+    #[cfg(feature = "testing")]
+    fault: Mutex<ExecutionFault>,
 }
 
 /// Most ids in quarantine. Their submitters are accredited, so this many is a fault of the software, not a flood.
@@ -66,17 +101,57 @@ impl Ledger {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub fn open(chain: Chain, storage: Storage, limits: Limits) -> Result<Self, StorageError> {
+    pub fn open(
+        chain: Chain,
+        storage: Storage,
+        limits: Limits,
+        environment: Environment,
+    ) -> Result<Self, StorageError> {
         let tip = storage.load_tip(&chain)?;
         Ok(Self {
             chain,
             storage,
-            verifier: RememberingVerifier::default(),
+            verifier: RememberingVerifier::over(environment.verifier),
             tip: watch::Sender::new(Arc::new(tip)),
             mempool: Mutex::new(Mempool::new(limits)),
             pending: watch::Sender::new(false),
             quarantine: Mutex::new(BTreeSet::new()),
+            clock: environment.clock,
+            #[cfg(feature = "testing")]
+            fault: Mutex::default(),
         })
+    }
+
+    /// The machine's clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// From now on execution has this fault.
+    #[cfg(feature = "testing")]
+    pub fn set_execution_fault(&self, fault: ExecutionFault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    #[cfg(feature = "testing")]
+    fn panic_if_faulty<'a>(&self, ids: impl IntoIterator<Item = &'a Hash>) {
+        let panics = {
+            let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            ids.into_iter().any(|id| fault.panics_on.contains(id))
+        };
+        assert!(!panics, "a test makes execution panic");
+    }
+
+    /// What this build makes of an outcome that others see otherwise.
+    #[cfg(feature = "testing")]
+    fn distort(&self, mut outcome: Outcome) -> Outcome {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.transactions.iter().any(|leaf| fault.other_root_on.contains(&leaf.id)) {
+            outcome.header.state_root = vec![0xee; 32];
+            outcome.hash = sillok_ledger::header_hash(&outcome.header);
+        }
+        outcome
     }
 
     /// The last committed tip.
@@ -114,7 +189,7 @@ impl Ledger {
     /// Checks a transaction against the last committed state, at the ledger time its block may have: an idle network's
     /// time stands still between heartbeats, so the machine's clock counts where it is ahead.
     fn admit(&self, tip: &Tip, checked: &CheckedTransaction) -> Result<(), SubmitError> {
-        self.admit_at(tip, checked, (tip.header.time_ms + 1).max(crate::clock::now_ms()))
+        self.admit_at(tip, checked, (tip.header.time_ms + 1).max(self.clock.now_ms()))
     }
 
     /// Checks a transaction that waits, at the earliest ledger time its block may have. Not by the clock: one that runs
@@ -210,7 +285,9 @@ impl Ledger {
         let mut candidates =
             if empty { Vec::new() } else { self.mempool().candidates(bytes_max, left_out) };
         let run = |candidates: &[Pending]| {
-            build_block(
+            #[cfg(feature = "testing")]
+            self.panic_if_faulty(candidates.iter().map(|one| &one.checked.leaf.id));
+            let built = build_block(
                 &self.chain,
                 &tip,
                 &state,
@@ -218,7 +295,14 @@ impl Ledger {
                 time_ms,
                 proposer,
                 candidates.iter().map(|one| (&*one.transaction, &*one.checked)),
-            )
+            );
+            #[cfg(feature = "testing")]
+            let built = built.map(|mut built| {
+                built.outcome = self.distort(built.outcome);
+                built.block.header = Some(built.outcome.header.clone());
+                built
+            });
+            built
         };
         let attempt =
             |candidates: &[Pending]| catch_unwind(AssertUnwindSafe(|| run(candidates))).ok();
@@ -262,9 +346,21 @@ impl Ledger {
         let tip = self.tip();
         let state = self.storage.at(tip.height());
         catch_unwind(AssertUnwindSafe(|| {
-            execute_block(&self.chain, &tip, &state, &self.verifier, block)
+            #[cfg(feature = "testing")]
+            self.panic_if_faulty(&self.ids_of(block));
+            let outcome = execute_block(&self.chain, &tip, &state, &self.verifier, block);
+            #[cfg(feature = "testing")]
+            let outcome = outcome.map(|outcome| self.distort(outcome));
+            outcome
         }))
         .unwrap_or(Err(BlockError::Panicked))
+    }
+
+    #[cfg(feature = "testing")]
+    fn ids_of(&self, block: &v1::Block) -> Vec<Hash> {
+        let genesis = self.chain.hash();
+        let leaf = |one| sillok_ledger::TransactionLeaf::of(genesis, one).map(|leaf| leaf.id);
+        block.transactions.iter().filter_map(leaf).collect()
     }
 
     /// Persists a decided block and publishes the new tip; then mends the mempool.

@@ -1,14 +1,14 @@
 //! The node of the registry `sillok`: disk, sockets, tasks and the answers it gives.
 //!
 //! ```text
-//!             gRPC ── api ──┐                    ┌── storage (RocksDB)
-//!                           ├── ledger ── tip ───┤
-//!   peers ── network ── ordering (the host)      └── mempool, verifier
+//!             gRPC ── api ──┐                                  ┌── storage (RocksDB, or memory in tests)
+//!                           ├──────── application ── ledger ───┤
+//!   peers ── network ── ordering (the host)                    └── mempool, verifier
 //!                           │
 //!                    signing_record (key + write-ahead log)
 //! ```
 //!
-//! Reading order: [`node`] (every task of a running process), [`ledger`], [`ordering`], then the parts. No rule of the
+//! Reading order: [`node`] (every task of a running process), [`ledger`], [`application`], [`ordering`], then the parts. No rule of the
 //! registry is here: what is valid is decided by `sillok-ledger`, what is signed by `sillok-consensus`.
 
 pub mod config;
@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod mempool;
 pub mod verifier;
 
+pub mod application;
 pub mod ordering;
 pub mod signing_record;
 

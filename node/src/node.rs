@@ -11,7 +11,8 @@
 //! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
 
 use crate::api::{self, Api};
-use crate::ledger::{Ledger, SubmitError};
+use crate::clock::Clock;
+use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
 use crate::mempool::Limits;
 use crate::network::{
@@ -102,6 +103,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How much waits to be ordered.
     pub mempool: Limits,
+    /// The wall clock: the machine's, but in tests.
+    pub clock: Clock,
 }
 
 /// Why a node did not start, or stopped.
@@ -216,7 +219,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let storage = Storage::open(&layout.data, &chain, settings.retention)?;
     let parameters = chain.parameters().clone();
     let allowed = allowed(&chain);
-    let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool)?);
+    let environment = Environment { clock: settings.clock.clone(), ..Environment::default() };
+    let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool, environment)?);
     let network = Network::start(NetworkConfig {
         key: node_key,
         genesis_hash,

@@ -4,22 +4,17 @@
 //! thread is free for votes; the signing record and the commit are written here, because their order is the safety of
 //! the network. If an action fails none after it is carried out: the process stops and starts again from disk.
 
-use crate::clock::now_ms;
-use crate::ledger::{BuiltBlock, Ledger};
+use crate::application::{self, Application, ApplicationError, Built, Validated, height_start};
+use crate::clock::Clock;
+use crate::ledger::Ledger;
 use crate::network::{
     NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
 };
 use crate::signing_record::{SigningRecord, SigningRecordError};
-use crate::storage::StorageError;
 use prost::Message;
-use sillok_consensus::{
-    Action, Event, HaltReason, HeightStart, Host, HostConfig, Peer, TimerId, ValidationId,
-    ValidatorKey, Verdict,
-};
-use sillok_ledger::{
-    BlockError, Outcome, Tip, TransactionLeaf, header_hash, merkle_log, proposers,
-};
-use sillok_proto::{Hash, v1};
+use sillok_consensus::{Action, Event, HaltReason, Host, HostConfig, Peer, TimerId, ValidationId};
+use sillok_ledger::header_hash;
+use sillok_proto::v1;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,14 +22,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-/// Rounds of a height after which a proposer leaves out what failed proposals held (PROTOCOL II.3).
-const ROUNDS_BEFORE_LEAVING_OUT: u32 = 2;
-/// Rounds of a height after which a proposer takes nothing at all.
-const ROUNDS_BEFORE_EMPTY: u32 = 4;
-/// Room for the envelope and the certificates around blocks in an answer, in bytes.
-const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
-/// Most blocks in an answer.
-const SYNC_BLOCKS_MAX: u32 = 64;
 /// Results waiting for the thread.
 const RESULTS_MAX: usize = 256;
 /// Threads that build and execute blocks. Their own, so that no flood of reads or submissions stands before a block.
@@ -55,9 +42,9 @@ pub enum OrderingError {
     /// The signing record failed: nothing may be signed without it.
     #[error(transparent)]
     SigningRecord(#[from] SigningRecordError),
-    /// A block could not be persisted.
+    /// The record cannot go on.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Application(#[from] ApplicationError),
     /// The network task ended by itself, which it never should.
     #[error("the network task ended; start the node again")]
     NetworkEnded,
@@ -69,16 +56,6 @@ pub enum OrderingError {
         /// The system's error.
         reason: String,
     },
-    /// A decided block that this node did not execute before does not execute now.
-    #[error(
-        "the decided block of height {height} cannot be executed ({reason}); install the release the other validators run"
-    )]
-    Execution {
-        /// Height of the block.
-        height: u64,
-        /// Which rule.
-        reason: String,
-    },
 }
 
 impl OrderingError {
@@ -87,11 +64,9 @@ impl OrderingError {
     pub const fn may_restart(&self) -> bool {
         match self {
             Self::Halted(reason) => reason.may_restart(),
-            Self::SigningRecord(_)
-            | Self::Storage(_)
-            | Self::NetworkEnded
-            | Self::Workers { .. } => true,
-            Self::Start(_) | Self::Execution { .. } => false,
+            Self::SigningRecord(_) | Self::NetworkEnded | Self::Workers { .. } => true,
+            Self::Application(ApplicationError::Storage(_)) => true,
+            Self::Start(_) | Self::Application(ApplicationError::Execution { .. }) => false,
         }
     }
 }
@@ -113,20 +88,9 @@ pub struct OrderingStatus {
 
 /// What comes back from the tasks beside the thread.
 enum Done {
-    Built { height: u64, round: u32, result: Result<(v1::Block, Outcome), BlockError> },
+    Built(Built),
     Validated(Validated),
     Synced { peer: NodeKey, response: Option<v1::SyncResponse> },
-}
-
-/// What came of executing a block.
-struct Validated {
-    request: ValidationId,
-    height: u64,
-    hash: Hash,
-    certified: bool,
-    /// The transactions its header commits to, also of a block that was refused.
-    proposed: Vec<Hash>,
-    result: Result<Outcome, BlockError>,
 }
 
 /// Threads that take one job after the other. A job that panics costs its own answer.
@@ -183,15 +147,12 @@ impl Drop for Serving {
 /// The shell. See the module.
 pub struct Ordering {
     ledger: Arc<Ledger>,
+    application: Application,
+    clock: Clock,
     network: NetworkHandle,
     record: Option<SigningRecord>,
     host: Host,
-    validator: Option<[u8; 32]>,
     timers: BTreeMap<TimerId, Instant>,
-    /// Outcomes of undecided blocks, by block hash, never as "the pending state" (PROTOCOL II.2).
-    outcomes: BTreeMap<Hash, Outcome>,
-    /// Transactions of the proposals seen at this height.
-    proposed: BTreeSet<Hash>,
     results: mpsc::Sender<Done>,
     done: mpsc::Receiver<Done>,
     status: watch::Sender<OrderingStatus>,
@@ -204,29 +165,6 @@ pub struct Ordering {
 impl std::fmt::Debug for Ordering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ordering").finish_non_exhaustive()
-    }
-}
-
-/// What the height after `tip` starts from.
-#[must_use]
-pub fn height_start(tip: &Tip) -> HeightStart {
-    let height = tip.height() + 1;
-    let keys: Vec<[u8; 32]> = tip
-        .validators
-        .validators
-        .iter()
-        .filter_map(|validator| validator.public_key.as_slice().try_into().ok())
-        .collect();
-    HeightStart {
-        height,
-        parent_hash: tip.hash,
-        parent_time_ms: tip.header.time_ms,
-        validators: tip.validators.clone(),
-        next_validators: tip.next_validators.clone(),
-        proposer_order: proposers::order(&tip.validators, height, &tip.recent)
-            .into_iter()
-            .filter_map(|index| keys.get(index).copied().map(ValidatorKey))
-            .collect(),
     }
 }
 
@@ -248,18 +186,18 @@ impl Ordering {
         };
         let validator = config.signer.as_ref().map(|signer| signer.public_key());
         let start = height_start(&ledger.tip());
-        let (host, actions) = Host::new(config, &start, recorded, now_ms())?;
+        let clock = ledger.clock().clone();
+        let (host, actions) = Host::new(config, &start, recorded, clock.now_ms())?;
         let (results, done) = mpsc::channel(RESULTS_MAX);
         let (status, watched) = watch::channel(OrderingStatus::default());
         let mut ordering = Self {
+            application: Application::new(ledger.clone(), validator),
             ledger,
+            clock,
             network,
             record,
             host,
-            validator,
             timers: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-            proposed: BTreeSet::new(),
             results,
             done,
             status,
@@ -318,7 +256,7 @@ impl Ordering {
 
     fn drain(&mut self) -> Result<(), OrderingError> {
         while let Some(event) = self.events.pop_front() {
-            let actions = self.host.handle(event, now_ms());
+            let actions = self.host.handle(event, self.clock.now_ms());
             self.carry_out(actions)?;
         }
         self.publish_status();
@@ -327,18 +265,10 @@ impl Ordering {
 
     fn on_done(&mut self, done: Done) -> Result<(), OrderingError> {
         match done {
-            Done::Built { height, round, result: Ok((block, outcome)) } => {
-                if height == outcome.header.height && height == self.ledger.tip().height() + 1 {
-                    self.proposed.extend(outcome.transactions.iter().map(|leaf| leaf.id));
-                    self.outcomes.insert(outcome.hash, outcome);
-                }
-                self.events.push_back(Event::Built { height, round, block: Arc::new(block) });
+            Done::Built(built) => self.events.extend(self.application.on_built(built)),
+            Done::Validated(validated) => {
+                self.events.push_back(self.application.on_validated(validated)?);
             }
-            // No answer costs the round, not the process.
-            Done::Built { height, round, result: Err(error) } => {
-                tracing::error!(height, round, err = reason(&error), "no block could be built");
-            }
-            Done::Validated(validated) => self.on_validated(validated)?,
             Done::Synced { peer, response } => {
                 let peer = Peer(*peer.as_bytes());
                 self.events.push_back(match response {
@@ -347,36 +277,6 @@ impl Ordering {
                 });
             }
         }
-        Ok(())
-    }
-
-    fn on_validated(&mut self, validated: Validated) -> Result<(), OrderingError> {
-        let Validated { request, height, hash, certified, proposed, result } = validated;
-        // Late answers are of a height that is over.
-        let current = height == self.ledger.tip().height() + 1;
-        if current {
-            // Also of blocks that were refused: theirs are the ones that may have failed (PROTOCOL II.3).
-            self.proposed.extend(proposed);
-        }
-        let verdict = match result {
-            Ok(outcome) if outcome.hash == hash => {
-                if current {
-                    self.outcomes.insert(outcome.hash, outcome);
-                }
-                Verdict::Valid
-            }
-            Ok(_) => Verdict::Invalid { reason: "the header's hash differs".to_owned() },
-            // The disk failed. It says nothing about a block that a quorum found valid, so it must not halt for good.
-            Err(BlockError::State(fault)) if certified => {
-                return Err(StorageError::Io { reason: fault.reason }.into());
-            }
-            Err(error) if error.is_altered() => Verdict::Altered,
-            Err(error) => Verdict::Invalid { reason: reason(&error) },
-        };
-        if verdict != Verdict::Valid {
-            tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
-        }
-        self.events.push_back(Event::Validated { request, verdict });
         Ok(())
     }
 
@@ -425,7 +325,7 @@ impl Ordering {
                 let (ledger, network) = (self.ledger.clone(), self.network.clone());
                 tokio::task::spawn_blocking(move || {
                     let _held = (serving, turn);
-                    match blocks(&ledger, &request) {
+                    match application::blocks(&ledger, &request, SYNC_RESPONSE_BYTES_MAX) {
                         Ok(response) => {
                             let _ = network.respond(channel, response);
                         }
@@ -476,7 +376,8 @@ impl Ordering {
                     self.validate(request, block, certified);
                 }
                 Action::Decide { block, certificate, evidence } => {
-                    self.decide(&block, &certificate, &evidence)?;
+                    let next = self.application.decide(&block, &certificate, &evidence)?;
+                    self.events.extend(next);
                 }
                 Action::RequestSync { peer, from_height, blocks_max } => {
                     self.request_sync(peer, from_height, blocks_max);
@@ -497,92 +398,27 @@ impl Ordering {
         Ok(())
     }
 
-    fn build(&mut self, height: u64, round: u32) {
-        let (ledger, results) = (self.ledger.clone(), self.results.clone());
-        let proposer = self.validator.map(|key| key.to_vec()).unwrap_or_default();
-        let left_out = if round >= ROUNDS_BEFORE_LEAVING_OUT {
-            self.proposed.clone()
-        } else {
-            BTreeSet::new()
-        };
-        let empty = round >= ROUNDS_BEFORE_EMPTY;
+    fn build(&self, height: u64, round: u32) {
+        let (job, results) = (self.application.build(height, round), self.results.clone());
         self.workers.run(move || {
-            // A proposer uses max(clock, parent + 1 ms) (PROTOCOL II.1).
-            let time_ms = now_ms().max(ledger.tip().header.time_ms + 1);
-            let (built, candidates) = match ledger.build(time_ms, &proposer, &left_out, empty) {
-                Ok(BuiltBlock { built, candidates }) => (built, candidates),
-                Err(error) => {
-                    let _ =
-                        results.blocking_send(Done::Built { height, round, result: Err(error) });
-                    return;
-                }
-            };
-            let result = Ok((built.block, built.outcome));
-            let _ = results.blocking_send(Done::Built { height, round, result });
-            // After the block is on its way.
-            for (index, error) in &built.refused {
-                let Some(pending) = candidates.get(*index) else { continue };
-                if let Err(error) = ledger.drop_refused(pending, error) {
-                    tracing::error!(err = %error, "a refused transaction could not be dropped");
-                }
-            }
+            let (built, refused) = job.run();
+            let _ = results.blocking_send(Done::Built(built));
+            refused.drop_all();
         });
     }
 
     fn validate(&self, request: ValidationId, block: Arc<v1::Block>, certified: bool) {
-        let (ledger, results) = (self.ledger.clone(), self.results.clone());
-        let hash = header_hash(&block.header.clone().unwrap_or_default());
-        let height = block.header.as_ref().map_or(0, |header| header.height);
         tracing::info!(
             event = "proposal",
-            height,
+            height = block.header.as_ref().map_or(0, |header| header.height),
             transactions = block.transactions.len(),
-            block = %hash
+            block = %header_hash(&block.header.clone().unwrap_or_default())
         );
+        let job = self.application.validate(request, block, certified);
+        let results = self.results.clone();
         self.workers.run(move || {
-            let result = ledger.execute(&block);
-            let proposed = catch_unwind(AssertUnwindSafe(|| committed_to(&ledger, &block)));
-            let proposed = proposed.unwrap_or_default();
-            let validated = Validated { request, height, hash, certified, proposed, result };
-            let _ = results.blocking_send(Done::Validated(validated));
+            let _ = results.blocking_send(Done::Validated(job.run()));
         });
-    }
-
-    fn decide(
-        &mut self,
-        block: &v1::Block,
-        certificate: &v1::CommitCertificate,
-        evidence: &[v1::Evidence],
-    ) -> Result<(), OrderingError> {
-        let hash = header_hash(&block.header.clone().unwrap_or_default());
-        let height = certificate.height;
-        let outcome = match self.outcomes.remove(&hash) {
-            Some(outcome) => outcome,
-            // After a restart the replay may decide a block that this process never executed.
-            None => self.ledger.execute(block).map_err(|error| match error {
-                BlockError::State(fault) => StorageError::Io { reason: fault.reason }.into(),
-                error => OrderingError::Execution { height, reason: reason(&error) },
-            })?,
-        };
-        let tip = self.ledger.commit(&outcome, block, certificate, evidence)?;
-        tracing::info!(
-            event = "committed",
-            height,
-            round = certificate.round,
-            transactions = block.transactions.len(),
-            signatures = certificate.signatures.len(),
-            block = %hash
-        );
-        for piece in evidence {
-            tracing::warn!(event = "evidence", height, kind = ?piece, "a validator signed two things");
-        }
-        self.outcomes.clear();
-        self.proposed.clear();
-        // First, or the next height begins for what this block has just taken, and is empty.
-        let pending = *self.ledger.watch_pending().borrow();
-        self.events.push_back(Event::TransactionsPending(pending));
-        self.events.push_back(Event::Committed { next: height_start(&tip) });
-        Ok(())
     }
 
     fn publish_status(&self) {
@@ -608,51 +444,4 @@ impl Ordering {
             let _ = results.send(Done::Synced { peer: node, response }).await;
         });
     }
-}
-
-/// What is wrong with a block, without what the rule says of a DID: this goes into logs (PROTOCOL II.6).
-fn reason(error: &BlockError) -> String {
-    match error {
-        BlockError::Transaction { index, source } => {
-            format!("transaction {index}: {}", source.code())
-        }
-        error => error.to_string(),
-    }
-}
-
-/// The ids of the transactions that the header commits to; none if the bytes beside it are others, for who changed them
-/// on their way could make us leave out what was never proposed.
-fn committed_to(ledger: &Ledger, block: &v1::Block) -> Vec<Hash> {
-    let genesis = ledger.chain.hash();
-    let leaves: Option<Vec<TransactionLeaf>> =
-        block.transactions.iter().map(|one| TransactionLeaf::of(genesis, one)).collect();
-    let leaves = leaves.unwrap_or_default();
-    let hashes: Vec<Hash> = leaves.iter().map(TransactionLeaf::hash).collect();
-    let root = merkle_log::transactions_root(&hashes);
-    let named = block.header.as_ref().is_some_and(|header| header.transactions_root == root.0);
-    if named { leaves.into_iter().map(|leaf| leaf.id).collect() } else { Vec::new() }
-}
-
-/// Blocks for a peer that is behind: as many as fit, one at least.
-fn blocks(ledger: &Ledger, request: &v1::SyncRequest) -> Result<v1::SyncResponse, StorageError> {
-    let tip = ledger.tip().height();
-    let mut response = v1::SyncResponse { tip, blocks: Vec::new() };
-    let mut bytes = SYNC_ENVELOPE_BYTES;
-    for nth in 0..request.blocks_max.min(SYNC_BLOCKS_MAX) {
-        let Some(height) = request.from_height.checked_add(nth.into()).filter(|h| *h <= tip) else {
-            break;
-        };
-        let (Some(block), Some(certificate)) =
-            (ledger.storage.block(height)?, ledger.storage.certificate(height)?)
-        else {
-            break;
-        };
-        let decided = v1::DecidedBlock { block: Some(block), certificate: Some(certificate) };
-        bytes += decided.encoded_len();
-        if bytes > SYNC_RESPONSE_BYTES_MAX && !response.blocks.is_empty() {
-            break;
-        }
-        response.blocks.push(decided);
-    }
-    Ok(response)
 }

@@ -97,6 +97,7 @@ fn settings(config: &Config, layout: Layout) -> Settings {
             bytes_max: config.mempool.bytes_max,
             per_submitter_max: config.mempool.per_submitter_max,
         },
+        clock: crate::clock::Clock::system(),
     }
 }
 

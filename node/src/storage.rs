@@ -1,16 +1,20 @@
-//! The disk: everything a node keeps of the record, in RocksDB. The only module that knows RocksDB.
+//! What a node keeps of the record, and how it lies on a disk of ordered keys.
 //!
 //! One atomic synced write for each block: block, certificate, header, leaves, tree nodes, documents, heads, indexes
 //! and the tip. After `kill -9` at any byte the node is at the last committed block. Reads name a height and run while
 //! later blocks are committed: nothing that a retained height needs is overwritten.
 //!
+//! The disk itself is [`key_value::KeyValue`]: RocksDB (`rocks`, the only module that knows it), or memory in tests and
+//! in the simulated world.
+//!
 //! Not here: what any of it means. The votes of the height being decided are in the signing record, beside their key.
 
+pub mod key_value;
+pub mod memory;
+mod rocks;
+
+use key_value::{Batch, KeyValue};
 use prost::Message;
-use rocksdb::{
-    ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch,
-    WriteOptions,
-};
 use sillok_ledger::merkle_log::{
     self, Frontier, HistoryHasher, LogError, LogNode, TransactionHasher,
 };
@@ -18,7 +22,7 @@ use sillok_ledger::proposers::{RECENT_MAX, Recent};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, Tip, TransactionLeaf,
-    TreeKey, header_hash,
+    TreeKey, header_hash, validator_set_hash,
 };
 use sillok_proto::{Hash, encode, v1};
 use std::path::{Path, PathBuf};
@@ -48,7 +52,11 @@ const HISTORY: &str = "history";
 const EVIDENCE: &str = "evidence";
 /// Transaction id → valid-until ‖ problem.
 const REFUSALS: &str = "refusals";
-const FAMILIES: [&str; 15] = [
+/// Hash of a validator set → the set.
+const SETS: &str = "validator-sets";
+/// Height whose header names another set for the next height → nothing.
+const SET_CHANGES: &str = "set-changes";
+const FAMILIES: [&str; 17] = [
     META,
     BLOCKS,
     CERTIFICATES,
@@ -64,11 +72,15 @@ const FAMILIES: [&str; 15] = [
     HISTORY,
     EVIDENCE,
     REFUSALS,
+    SETS,
+    SET_CHANGES,
 ];
 
 const KEY_GENESIS: &[u8] = b"genesis-hash";
 const KEY_HEIGHT: &[u8] = b"height";
 const KEY_FRONTIER: &[u8] = b"frontier";
+/// Hash of the latest set that is fixed: set(height + 2).
+const KEY_LATEST_SET: &[u8] = b"latest-set";
 
 /// Most stale nodes removed with one block, so that pruning never makes a block late.
 const PRUNED_AT_ONCE: usize = 4_096;
@@ -111,12 +123,6 @@ pub enum StorageError {
         /// Genesis hash of the configuration.
         configured: Hash,
     },
-}
-
-impl From<rocksdb::Error> for StorageError {
-    fn from(error: rocksdb::Error) -> Self {
-        Self::Io { reason: error.to_string() }
-    }
 }
 
 impl From<LogError> for StorageError {
@@ -173,22 +179,10 @@ pub struct Refusal {
 }
 
 /// The database of one node.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Storage {
-    db: Arc<DB>,
+    disk: Arc<dyn KeyValue>,
     retention: Retention,
-}
-
-impl std::fmt::Debug for Storage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Storage").field("path", &self.db.path()).finish_non_exhaustive()
-    }
-}
-
-fn synced() -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    options
 }
 
 fn height_key(height: u64) -> [u8; 8] {
@@ -206,27 +200,20 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn open(path: &Path, chain: &Chain, retention: Retention) -> Result<Self, StorageError> {
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_compression_type(DBCompressionType::Lz4);
-        options.set_max_total_wal_size(64 * 1024 * 1024);
-        options.set_keep_log_file_num(2);
-        options.set_max_open_files(256);
-        options.increase_parallelism(2);
-        let mut family = Options::default();
-        family.set_compression_type(DBCompressionType::Lz4);
-        family.set_write_buffer_size(16 * 1024 * 1024);
-        let mut table = rocksdb::BlockBasedOptions::default();
-        table.set_bloom_filter(10.0, false);
-        let cache = rocksdb::Cache::new_lru_cache(64 * 1024 * 1024);
-        table.set_block_cache(&cache);
-        family.set_block_based_table_factory(&table);
-        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| {
-            StorageError::Open { path: path.to_owned(), reason: error.to_string() }
-        })?;
-        let storage = Self { db: Arc::new(db), retention };
+        Self::over(Arc::new(rocks::Rocks::open(path)?), chain, retention)
+    }
+
+    /// The record on `disk`; writes the genesis state if the disk is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn over(
+        disk: Arc<dyn KeyValue>,
+        chain: &Chain,
+        retention: Retention,
+    ) -> Result<Self, StorageError> {
+        let storage = Self { disk, retention };
         match storage.get(META, KEY_GENESIS)? {
             None => storage.write_genesis(chain)?,
             Some(stored) => {
@@ -240,17 +227,13 @@ impl Storage {
         Ok(storage)
     }
 
-    fn family(&self, name: &str) -> Result<&rocksdb::ColumnFamily, StorageError> {
-        self.db.cf_handle(name).ok_or_else(|| damaged(format!("column family {name} is missing")))
-    }
-
-    fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.db.get_cf(self.family(family)?, key)?)
+    fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.disk.get(family, key)
     }
 
     fn message<M: Message + Default>(
         &self,
-        family: &str,
+        family: &'static str,
         key: &[u8],
     ) -> Result<Option<M>, StorageError> {
         let Some(bytes) = self.get(family, key)? else { return Ok(None) };
@@ -264,54 +247,22 @@ impl Storage {
         let tree =
             tree::update(&EmptyTree, 0, &state.leaves).map_err(|e| damaged(e.to_string()))?;
         let tip = Tip::genesis(chain, tree.root).map_err(|error| damaged(error.to_string()))?;
-        let mut batch = WriteBatch::default();
-        self.put_tree(&mut batch, &tree)?;
+        let mut batch = Batch::default();
+        put_tree(&mut batch, &tree);
         for (key, value) in &state.leaves {
-            batch.put_cf(self.family(LEAVES)?, key.0, versioned(0, value));
+            batch.put(LEAVES, key.0, versioned(0, value));
         }
         for (hash, document) in &state.documents {
-            batch.put_cf(self.family(DOCUMENTS)?, hash.0, encode(document));
+            batch.put(DOCUMENTS, hash.0, encode(document));
         }
         for (hash, head) in &state.heads {
-            batch.put_cf(self.family(HEADS)?, hash.0, encode(head));
+            batch.put(HEADS, hash.0, encode(head));
         }
         let leaf = LogNode { level: 0, index: 0, hash: HistoryHasher::leaf(&tip.hash.0) };
-        self.put_history(&mut batch, &[leaf])?;
-        self.put_tip(&mut batch, &tip)?;
-        batch.put_cf(self.family(META)?, KEY_GENESIS, chain.hash().0);
-        Ok(self.db.write_opt(batch, &synced())?)
-    }
-
-    fn put_tree(
-        &self,
-        batch: &mut WriteBatch,
-        tree: &tree::TreeUpdate,
-    ) -> Result<(), StorageError> {
-        let nodes = self.family(NODES)?;
-        for (key, node) in &tree.nodes {
-            batch.put_cf(nodes, key, node);
-        }
-        let stale = self.family(STALE_NODES)?;
-        for key in &tree.stale {
-            batch.put_cf(stale, [&height_key(tree.version), key.as_slice()].concat(), []);
-        }
-        Ok(())
-    }
-
-    fn put_history(&self, batch: &mut WriteBatch, nodes: &[LogNode]) -> Result<(), StorageError> {
-        let history = self.family(HISTORY)?;
-        for node in nodes {
-            batch.put_cf(history, history_key(node.level, node.index), node.hash.0);
-        }
-        Ok(())
-    }
-
-    fn put_tip(&self, batch: &mut WriteBatch, tip: &Tip) -> Result<(), StorageError> {
-        let height = height_key(tip.height());
-        batch.put_cf(self.family(HEADERS)?, height, encode(&tip.header));
-        batch.put_cf(self.family(META)?, KEY_HEIGHT, height);
-        batch.put_cf(self.family(META)?, KEY_FRONTIER, tip.history.encode());
-        Ok(())
+        put_history(&mut batch, &[leaf]);
+        put_tip(&mut batch, &tip);
+        batch.put(META, KEY_GENESIS, chain.hash().0);
+        self.disk.write(batch, true)
     }
 
     /// Persists a decided block in one atomic synced write. `tip` is the tip after it, `history` the nodes of the
@@ -331,61 +282,59 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let height = outcome.header.height;
         let key = height_key(height);
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(BLOCKS)?, key, encode(block));
-        batch.put_cf(self.family(CERTIFICATES)?, key, encode(certificate));
-        self.put_tree(&mut batch, &outcome.tree)?;
-        let (leaves, old) = (self.family(LEAVES)?, self.family(OLD_LEAVES)?);
+        let mut batch = Batch::default();
+        batch.put(BLOCKS, key, encode(block));
+        batch.put(CERTIFICATES, key, encode(certificate));
+        put_tree(&mut batch, &outcome.tree);
         for (leaf, value) in &outcome.changes.leaves {
             if let Some(before) = self.get(LEAVES, &leaf.0)? {
                 let version = be_u64(&before).ok_or_else(|| damaged("a leaf has no version"))?;
-                batch.put_cf(old, old_leaf_key(leaf, version), &before[8..]);
+                batch.put(OLD_LEAVES, old_leaf_key(leaf, version), &before[8..]);
             }
-            batch.put_cf(leaves, leaf.0, versioned(height, value));
+            batch.put(LEAVES, leaf.0, versioned(height, value));
         }
         for (hash, document) in &outcome.changes.documents {
-            batch.put_cf(self.family(DOCUMENTS)?, hash.0, encode(document));
+            batch.put(DOCUMENTS, hash.0, encode(document));
         }
         for (hash, head) in &outcome.changes.heads {
-            batch.put_cf(self.family(HEADS)?, hash.0, encode(head));
+            batch.put(HEADS, hash.0, encode(head));
         }
         let mut events = BlockEvents::default();
         for (index, (leaf, heads)) in outcome.transactions.iter().zip(&outcome.heads).enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let place = [&key[..], &index.to_be_bytes()].concat();
-            batch.put_cf(self.family(TRANSACTIONS)?, leaf.id.0, place);
-            batch.delete_cf(self.family(REFUSALS)?, leaf.id.0);
+            batch.put(TRANSACTIONS, leaf.id.0, place);
+            batch.delete(REFUSALS, leaf.id.0);
             events
                 .transactions
                 .push(TransactionEvents { id: leaf.id.to_vec(), heads: heads.clone() });
         }
-        batch.put_cf(self.family(EVENTS)?, key, encode(&events));
+        batch.put(EVENTS, key, encode(&events));
         for (index, one) in evidence.iter().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            batch.put_cf(
-                self.family(EVIDENCE)?,
-                [&key[..], &index.to_be_bytes()].concat(),
-                encode(one),
-            );
+            batch.put(EVIDENCE, [&key[..], &index.to_be_bytes()].concat(), encode(one));
         }
-        self.put_history(&mut batch, history)?;
-        self.put_tip(&mut batch, tip)?;
+        put_history(&mut batch, history);
+        put_tip(&mut batch, tip);
         self.prune(&mut batch, height)?;
-        Ok(self.db.write_opt(batch, &synced())?)
+        self.disk.write(batch, true)
     }
 
-    fn prune(&self, batch: &mut WriteBatch, height: u64) -> Result<(), StorageError> {
+    fn prune(&self, batch: &mut Batch, height: u64) -> Result<(), StorageError> {
         let Retention::Heights(heights) = self.retention else { return Ok(()) };
         let Some(last) = height.checked_sub(heights.max(2)) else { return Ok(()) };
-        let (stale, nodes) = (self.family(STALE_NODES)?, self.family(NODES)?);
-        for entry in self.db.iterator_cf(stale, IteratorMode::Start).take(PRUNED_AT_ONCE) {
-            let (key, _) = entry?;
-            let since = be_u64(&key).ok_or_else(|| damaged("a stale node has no version"))?;
-            if since > last {
-                break;
+        let mut stale = Vec::new();
+        self.disk.scan(STALE_NODES, &[], &mut |key, _| {
+            let due = be_u64(key).is_none_or(|since| since <= last);
+            if due {
+                stale.push(key.to_vec());
             }
-            batch.delete_cf(nodes, &key[8..]);
-            batch.delete_cf(stale, key);
+            due && stale.len() < PRUNED_AT_ONCE
+        })?;
+        for key in stale {
+            let node = key.get(8..).ok_or_else(|| damaged("a stale node has no version"))?;
+            batch.delete(NODES, node);
+            batch.delete(STALE_NODES, key);
         }
         Ok(())
     }
@@ -412,6 +361,8 @@ impl Storage {
             self.get(META, KEY_FRONTIER)?.ok_or_else(|| damaged("the header log is missing"))?;
         let history = Frontier::<HistoryHasher>::decode(&frontier)
             .map_err(|error| damaged(error.to_string()))?;
+        let latest =
+            self.get(META, KEY_LATEST_SET)?.ok_or_else(|| damaged("the latest set is missing"))?;
         let mut recent = Recent::new();
         for past in height.saturating_sub(RECENT_MAX - 1).max(1)..=height {
             let header =
@@ -420,8 +371,8 @@ impl Storage {
         }
         Ok(Tip {
             hash: header_hash(&header),
-            validators: chain.validators().clone(),
-            next_validators: chain.validators().clone(),
+            validators: self.known_set(&header.next_validator_set_hash)?,
+            next_validators: self.known_set(&latest)?,
             history,
             recent,
             replay: self.load_replay(chain, &header)?,
@@ -451,6 +402,36 @@ impl Storage {
         }
         replay.advance(tip.time_ms);
         Ok(replay)
+    }
+
+    /// A validator set that was ever in force, by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn validator_set(&self, hash: &Hash) -> Result<Option<v1::ValidatorSet>, StorageError> {
+        self.message(SETS, &hash.0)
+    }
+
+    fn known_set(&self, hash: &[u8]) -> Result<v1::ValidatorSet, StorageError> {
+        Hash::from_slice(hash)
+            .map_or(Ok(None), |hash| self.validator_set(&hash))?
+            .ok_or_else(|| damaged("a validator set in force is missing"))
+    }
+
+    /// The heights from `from` on whose header names another set for the next height, ascending, at most `count`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn set_changes(&self, from: u64, count: usize) -> Result<Vec<u64>, StorageError> {
+        let mut heights = Vec::new();
+        self.disk.scan(SET_CHANGES, &height_key(from), &mut |key, _| {
+            heights.extend(be_u64(key));
+            heights.len() < count
+        })?;
+        heights.truncate(count);
+        Ok(heights)
     }
 
     /// The header of a height.
@@ -617,17 +598,17 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn evidence(&self, height: u64, count: usize) -> Result<Vec<v1::Evidence>, StorageError> {
-        let mode = height_key(height);
-        let from = IteratorMode::From(&mode, Direction::Forward);
         let mut found = Vec::new();
-        for entry in self.db.iterator_cf(self.family(EVIDENCE)?, from).take(count) {
-            let (_, bytes) = entry?;
-            found.push(
-                sillok_proto::decode(&bytes, STORED_BYTES_MAX)
-                    .map_err(|error| damaged(error.to_string()))?,
-            );
-        }
-        Ok(found)
+        self.disk.scan(EVIDENCE, &height_key(height), &mut |_, bytes| {
+            found.push(bytes.to_vec());
+            found.len() < count
+        })?;
+        found.truncate(count);
+        found
+            .iter()
+            .map(|bytes| sillok_proto::decode(bytes, STORED_BYTES_MAX))
+            .collect::<Result<_, _>>()
+            .map_err(|error| damaged(error.to_string()))
     }
 
     /// Remembers that this node refused a transaction. Not synced: it is one node's word.
@@ -640,7 +621,9 @@ impl Storage {
         if let Some(problem) = &refusal.problem {
             value.extend_from_slice(&encode(problem));
         }
-        Ok(self.db.put_cf(self.family(REFUSALS)?, id.0, value)?)
+        let mut batch = Batch::default();
+        batch.put(REFUSALS, id.0, value);
+        self.disk.write(batch, false)
     }
 
     /// What this node said of a transaction it refused.
@@ -667,16 +650,15 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn sweep_refusals(&self, time_ms: u64) -> Result<usize, StorageError> {
-        let family = self.family(REFUSALS)?;
-        let mut batch = WriteBatch::default();
-        for entry in self.db.iterator_cf(family, IteratorMode::Start) {
-            let (key, value) = entry?;
-            if be_u64(&value).is_none_or(|end| end < time_ms) {
-                batch.delete_cf(family, key);
+        let mut batch = Batch::default();
+        self.disk.scan(REFUSALS, &[], &mut |key, value| {
+            if be_u64(value).is_none_or(|end| end < time_ms) {
+                batch.delete(REFUSALS, key);
             }
-        }
-        let swept = batch.len();
-        self.db.write(batch)?;
+            true
+        })?;
+        let swept = batch.writes.len();
+        self.disk.write(batch, false)?;
         Ok(swept)
     }
 
@@ -692,7 +674,39 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn flush(&self) -> Result<(), StorageError> {
-        Ok(self.db.flush_wal(true)?)
+        self.disk.flush()
+    }
+}
+
+fn put_tree(batch: &mut Batch, tree: &tree::TreeUpdate) {
+    for (key, node) in &tree.nodes {
+        batch.put(NODES, key.as_slice(), node.as_slice());
+    }
+    for key in &tree.stale {
+        batch.put(STALE_NODES, [&height_key(tree.version), key.as_slice()].concat(), []);
+    }
+}
+
+fn put_history(batch: &mut Batch, nodes: &[LogNode]) {
+    for node in nodes {
+        batch.put(HISTORY, history_key(node.level, node.index), node.hash.0);
+    }
+}
+
+fn put_tip(batch: &mut Batch, tip: &Tip) {
+    let height = height_key(tip.height());
+    batch.put(HEADERS, height, encode(&tip.header));
+    batch.put(META, KEY_HEIGHT, height);
+    batch.put(META, KEY_FRONTIER, tip.history.encode());
+    let next = validator_set_hash(&tip.next_validators);
+    batch.put(META, KEY_LATEST_SET, next.0);
+    // Most blocks change no set, and then these two are written already.
+    if tip.height() == 0 || tip.header.validator_set_hash != next.0 {
+        batch.put(SETS, next.0, encode(&tip.next_validators));
+        batch.put(SETS, validator_set_hash(&tip.validators).0, encode(&tip.validators));
+    }
+    if tip.header.validator_set_hash != tip.header.next_validator_set_hash {
+        batch.put(SET_CHANGES, height, []);
     }
 }
 
@@ -749,14 +763,12 @@ impl NodeReader for StateAt<'_> {
             return Ok(Some(newest[8..].to_vec()));
         }
         let seek = old_leaf_key(key, max_version);
-        let family = self.storage.family(OLD_LEAVES)?;
-        let mut entries =
-            self.storage.db.iterator_cf(family, IteratorMode::From(&seek, Direction::Forward));
-        match entries.next() {
-            Some(Ok((found, value))) if found.starts_with(&key.0) => Ok(Some(value.to_vec())),
-            Some(Err(error)) => Err(StateFault::new(error.to_string())),
-            _ => Ok(None),
-        }
+        let mut found = None;
+        self.storage.disk.scan(OLD_LEAVES, &seek, &mut |old, value| {
+            found = old.starts_with(&key.0).then(|| value.to_vec());
+            false
+        })?;
+        Ok(found)
     }
 }
 

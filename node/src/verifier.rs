@@ -6,15 +6,35 @@
 use sillok_ledger::{SignatureVerifier, VerifyEach};
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Verdicts in each generation; two generations are kept.
 const GENERATION_MAX: usize = 100_000;
 
 /// Remembers verdicts; shared by all tasks of a node.
-#[derive(Debug, Default)]
 pub struct RememberingVerifier {
+    inner: Arc<dyn SignatureVerifier + Send + Sync>,
     generations: Mutex<Generations>,
+}
+
+impl std::fmt::Debug for RememberingVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RememberingVerifier").finish_non_exhaustive()
+    }
+}
+
+impl RememberingVerifier {
+    /// Remembers what `inner` finds.
+    #[must_use]
+    pub fn over(inner: Arc<dyn SignatureVerifier + Send + Sync>) -> Self {
+        Self { inner, generations: Mutex::default() }
+    }
+}
+
+impl Default for RememberingVerifier {
+    fn default() -> Self {
+        Self::over(Arc::new(VerifyEach))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +79,7 @@ impl SignatureVerifier for RememberingVerifier {
         if let Some(verdict) = remembered {
             return verdict;
         }
-        let verdict = VerifyEach.verify(key, message, signature);
+        let verdict = self.inner.verify(key, message, signature);
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).put(name, verdict);
         verdict
     }

@@ -10,7 +10,7 @@ use sillok_ledger::merkle_log::{self, HistoryHasher};
 use sillok_ledger::{
     Chain, Tip, TreeKey, default_parameters, header_hash, organization_digest, proof, tree,
 };
-use sillok_node::ledger::Ledger;
+use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::mempool::Limits;
 use sillok_node::storage::{Refusal, Retention, Storage, StorageError};
 use sillok_proto::{Hash, v1};
@@ -59,7 +59,7 @@ fn chain(network: &str) -> Chain {
 fn open(path: &Path, retention: Retention) -> Ledger {
     let chain = chain("test");
     let storage = Storage::open(path, &chain, retention).unwrap();
-    Ledger::open(chain, storage, LIMITS).unwrap()
+    Ledger::open(chain, storage, LIMITS, Environment::default()).unwrap()
 }
 
 /// Builds and commits one empty block. Storage keeps certificates, it does not judge them.

@@ -6,7 +6,7 @@ use sillok_did_method::{
     document_hash, inception_digest, key_id, submitter_string, transaction_id,
 };
 use sillok_ledger::{Chain, default_parameters, organization_digest};
-use sillok_node::ledger::{BuiltBlock, Ledger};
+use sillok_node::ledger::{BuiltBlock, Environment, Ledger};
 use sillok_node::mempool::Limits;
 use sillok_node::storage::{Retention, Storage};
 use sillok_proto::{Hash, v1};
@@ -74,7 +74,7 @@ fn chain(network: &str) -> Chain {
 pub(crate) fn open(path: &Path) -> Ledger {
     let chain = chain(NETWORK);
     let storage = Storage::open(path, &chain, Retention::Archive).unwrap();
-    Ledger::open(chain, storage, LIMITS).unwrap()
+    Ledger::open(chain, storage, LIMITS, Environment::default()).unwrap()
 }
 
 /// The genesis hash of a network that differs in its name alone.
