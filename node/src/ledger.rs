@@ -177,11 +177,18 @@ impl Ledger {
         self.mempool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells ordering whether anything is pending. Looked up under the lock of what it tells: a look before it could
-    /// overwrite the news of a transaction that came in between, which would then wait for the heartbeat.
-    fn note_pending(&self) {
+    /// Tells ordering whether anything is pending that a block of ours could hold. Looked up under the lock of what it
+    /// tells: a look before it could overwrite the news of a transaction that came in between, which would then wait
+    /// for the heartbeat.
+    ///
+    /// A clock that runs behind the submitters' sees transactions that are valid too far ahead: they wait here, and are
+    /// no reason to make empty blocks one after the other. Called again as time passes.
+    pub fn note_pending(&self) {
         self.pending.send_if_modified(|before| {
-            let pending = !self.mempool().is_empty();
+            let tip_ms = self.tip.borrow().header.time_ms;
+            let time_ms = self.clock.now_ms().max(tip_ms.saturating_add(1));
+            let window_ms = self.chain.parameters().valid_until_window_ms;
+            let pending = self.mempool().holds_valid_until(time_ms.saturating_add(window_ms));
             std::mem::replace(before, pending) != pending
         });
     }

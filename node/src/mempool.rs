@@ -102,6 +102,13 @@ impl Mempool {
         self.by_id.is_empty()
     }
 
+    /// Does it hold a transaction whose valid-until is not after `latest_ms`? Others are too far ahead to be ordered now.
+    #[must_use]
+    pub fn holds_valid_until(&self, latest_ms: u64) -> bool {
+        let ripe = |pending: &Pending| pending.checked.valid_until_ms <= latest_ms;
+        self.queues.values().flat_map(BTreeMap::values).any(ripe)
+    }
+
     /// Bytes of encoded transactions.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -292,6 +299,14 @@ mod tests {
         pool.insert(pending(1, 1, 6)).unwrap();
         // The next block is later than the tip at 5.
         assert_eq!(ids(&pool.expired(5)), [(1, 0)]);
+    }
+
+    #[test]
+    fn what_is_too_far_ahead_for_the_next_block_is_no_reason_for_one() {
+        let mut pool = Mempool::new(LIMITS);
+        pool.insert(pending(1, 0, 9)).unwrap();
+        assert!(!pool.holds_valid_until(8));
+        assert!(pool.holds_valid_until(9));
     }
 
     #[test]

@@ -370,6 +370,7 @@ async fn pass_on(ledger: Arc<Ledger>, network: NetworkHandle, stop: watch::Recei
             () = tokio::time::sleep(PASS_ON_EVERY) => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
+        ledger.note_pending();
         // Only what waited a whole turn: the rest is on its way.
         let candidates = ledger.mempool().candidates(TRANSACTION_BYTES_MAX, &BTreeSet::new());
         let still: BTreeSet<_> = candidates.iter().map(crate::mempool::Pending::id).collect();
