@@ -36,15 +36,16 @@ pub use document::{
 pub use inception::inception_digest;
 pub use key::{KeyError, check_key, from_multikey, key_id, multikey, thumbprint};
 pub use operation::{
-    CheckedOperation, CreateDid, DeactivateDid, OperationError, Recovery, SetDevice, UpdateDid,
-    check_named_document, inception, is_verification_key,
+    Approve, Change, CheckedOperation, CreateDid, DeactivateDid, Join, OperationError,
+    OperatorKeys, Propose, Recovery, Rekey, SetDevice, UpdateDid, check_named_document,
+    ed25519_key, inception, is_verification_key,
 };
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};
 pub use statement::{
     OperationHashes, acting_role_string, approval_string, author_statement, author_statement_hash,
     author_string, head_hash, operation_hash, operation_list_hash, private_content_hash,
-    submitter_string, transaction_id,
+    proposal_hash, submitter_string, transaction_id,
 };
 pub use view::{
     DID_CONTEXT, DID_MEDIA_TYPE, Resolution, ResolutionError, document_json, error_json,

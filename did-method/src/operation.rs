@@ -1,9 +1,13 @@
-//! The four operations on a DID, as far as they can be checked without state.
+//! The operations, as far as they can be checked without state: four on a DID, and four by which members change.
 //!
 //! [`CheckedOperation::check`] turns a decoded operation and the document beside it into domain types. What is *not*
 //! here: versions, grants, used keys and signatures; they need the state and belong to the ledger.
 
-use crate::{DocumentError, check_document, document_hash, inception_digest};
+mod governance;
+
+pub use governance::{Approve, Change, Join, OperatorKeys, Propose, Rekey, ed25519_key};
+
+use crate::{DocumentError, KeyError, check_document, document_hash, inception_digest};
 use sillok_proto::{Hash, v1};
 
 /// Who may give a DID a new key when its own is lost (PROTOCOL §3.1).
@@ -45,7 +49,7 @@ impl Recovery {
     }
 }
 
-/// An operation that is well formed, with its document, and whose DID belongs to it.
+/// An operation that is well formed, with its document, and whose DID or operator belongs to it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CheckedOperation {
     /// See [`CreateDid`].
@@ -56,6 +60,14 @@ pub enum CheckedOperation {
     SetDevice(SetDevice),
     /// See [`DeactivateDid`].
     Deactivate(DeactivateDid),
+    /// See [`Propose`].
+    Propose(Propose),
+    /// See [`Approve`].
+    Approve(Approve),
+    /// See [`Join`].
+    Join(Join),
+    /// See [`Rekey`].
+    Rekey(Rekey),
 }
 
 /// Registering a DID under its inception.
@@ -172,6 +184,28 @@ pub enum OperationError {
         "setting a device key names the version it builds on; resolve the DID and set `previous`"
     )]
     PreviousRequired,
+    /// A proposal that proposes nothing.
+    #[error("the proposal has no change of a known kind; say what is to change")]
+    ProposalWithoutChange,
+    /// A proposal that never ends.
+    #[error("the proposal has no end; set `expires_ms`, at most 30 days ahead")]
+    ProposalWithoutEnd,
+    /// A key of an operator or an observer.
+    #[error("`{field}` is no key of an operator or observer: {source}")]
+    OperatorKey {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong with the key.
+        source: KeyError,
+    },
+    /// One key for two uses.
+    #[error("key {key_id} is both `{}` and `{}`; make one for each use", .fields[0], .fields[1])]
+    OperatorKeyTwice {
+        /// Names of the fields.
+        fields: [&'static str; 2],
+        /// The key.
+        key_id: Hash,
+    },
 }
 
 fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, OperationError> {
@@ -221,20 +255,34 @@ impl CheckedOperation {
                 did: hash(&op.did, "did")?,
                 previous: hash(&op.previous, "previous")?,
             })),
-            Wire::Propose(_) | Wire::Approve(_) | Wire::Join(_) | Wire::Rekey(_) => {
-                Err(OperationError::UnknownOperation)
-            }
+            Wire::Propose(op) => Propose::check(op).map(Self::Propose),
+            Wire::Approve(op) => Approve::check(op).map(Self::Approve),
+            Wire::Join(op) => Join::check(op).map(Self::Join),
+            Wire::Rekey(op) => Rekey::check(op).map(Self::Rekey),
         }
     }
 
-    /// Digest of the DID that the operation changes.
+    /// Digest of the DID that the operation changes; of the operator's organization where it changes none.
     #[must_use]
-    pub const fn did(&self) -> &Hash {
+    pub const fn subject(&self) -> &Hash {
         match self {
             Self::Create(op) => &op.did,
             Self::Update(op) => &op.did,
             Self::SetDevice(op) => &op.did,
             Self::Deactivate(op) => &op.did,
+            Self::Propose(op) => &op.operator,
+            Self::Approve(op) => &op.operator,
+            Self::Join(op) => &op.operator,
+            Self::Rekey(op) => &op.operator,
+        }
+    }
+
+    /// Does it change members, and no DID?
+    #[must_use]
+    pub const fn is_governance(&self) -> bool {
+        match self {
+            Self::Create(_) | Self::Update(_) | Self::SetDevice(_) | Self::Deactivate(_) => false,
+            Self::Propose(_) | Self::Approve(_) | Self::Join(_) | Self::Rekey(_) => true,
         }
     }
 }

@@ -108,6 +108,12 @@ pub fn acting_role_string(genesis: &Hash, operation_hash: &Hash) -> Vec<u8> {
     Tag::SignActingRole.signed_string(genesis, &operation_hash.0)
 }
 
+/// The name of a proposal, which approvals cover (PROTOCOL §7.3): H(genesis, proposal).
+#[must_use]
+pub fn proposal_hash(genesis: &Hash, proposal: &v1::Proposal) -> Hash {
+    Tag::GovernanceProposal.hash_message_in(genesis, proposal)
+}
+
 /// H(head): how a version is named by the next one and by an operation that builds on it.
 #[must_use]
 pub fn head_hash(head: &v1::Head) -> Hash {

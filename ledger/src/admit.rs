@@ -3,8 +3,11 @@
 //! Mempool, proposer and validator call [`run`] alike; only the view differs, so they can never disagree about a rule.
 //! Whether a key may act is read from the state at every run; nothing is remembered between runs (PROTOCOL II.2).
 
-use crate::operation::{self, Context};
+use crate::governance::GovernanceEvent;
+use crate::mutant::{self, Mutant};
+use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head, read};
+use crate::proposers::Recent;
 use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, TreeKey};
 use sillok_did_method::{SUBMIT, key_id};
 use sillok_proto::{Hash, v1};
@@ -48,9 +51,22 @@ pub struct Frame<'a> {
     pub verifier: &'a dyn SignatureVerifier,
     /// What the window holds.
     pub replay: &'a dyn Replay,
+    /// The last headers before the block: who is absent, and over what a validator key may join.
+    pub recent: &'a Recent,
 }
 
-/// Runs a transaction on `view` and returns what it writes, or the first rule it breaks; then nothing is written.
+/// What a transaction does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects {
+    /// What it writes.
+    pub changes: Changes,
+    /// The heads of DIDs, in the order of the operations that wrote them. Operations on members write none.
+    pub heads: Vec<v1::Head>,
+    /// What became of members and proposals, in the order of the operations.
+    pub governance: Vec<GovernanceEvent>,
+}
+
+/// Runs a transaction on `view` and returns what it does, or the first rule it breaks; then nothing is written.
 ///
 /// Rules that read other state than the submitter's come after the submitter's signature: else a stranger could ask
 /// the state anything (PROTOCOL §5.3).
@@ -62,7 +78,7 @@ pub fn run<V: StateView + ?Sized>(
     frame: &Frame<'_>,
     view: &V,
     transaction: &CheckedTransaction,
-) -> Result<(Changes, Vec<v1::Head>), AdmissionError> {
+) -> Result<Effects, AdmissionError> {
     check_time(frame, transaction.valid_until_ms)?;
     for (_, authors) in &transaction.operations {
         if !authors.signatures.is_empty() {
@@ -76,18 +92,23 @@ pub fn run<V: StateView + ?Sized>(
 
     let mut overlay = Overlay::new(view);
     let mut heads = Vec::with_capacity(transaction.operations.len());
+    let mut governance = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
     for (index, (operation, authors)) in transaction.operations.iter().enumerate() {
         if !authors.signatures.is_empty()
             && (frame.replay.contains(&authors.statement_hash, authors.valid_until_ms)
                 || !seen.insert(authors.statement_hash))
+            && !mutant::is(Mutant::ReplayNotChecked)
         {
             return Err(AdmissionError::OperationAlreadyOrdered { operation: index });
         }
         let context = Context { frame, index, submitter: &transaction.submitter, authors };
-        heads.push(operation::run(&context, operation, &mut overlay)?);
+        match operation::run(&context, operation, &mut overlay)? {
+            Effect::Head(head) => heads.push(head),
+            Effect::Governance(events) => governance.extend(events),
+        }
     }
-    Ok((overlay.into_changes(), heads))
+    Ok(Effects { changes: overlay.into_changes(), heads, governance })
 }
 
 fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {

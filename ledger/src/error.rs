@@ -171,9 +171,9 @@ pub enum AdmissionError {
         "countersigner {countersigner} is not an active organization with that grant; name one that is"
     )]
     UnknownCountersigner { countersigner: Hash },
-    /// B12: a key once bound never returns.
+    /// B12: a key once used, of a DID or of an operator, never returns.
     #[error(
-        "key {key_id} was bound to a DID at height {height} and never returns (KEY_REUSE); make a new key"
+        "key {key_id} was used at height {height} and never returns (KEY_REUSE); make a new key"
     )]
     KeyReuse { key_id: Hash, height: u64 },
     /// A holder's device key changes by `set device` only.
@@ -190,6 +190,94 @@ pub enum AdmissionError {
     /// Only the controller changes the recovery rule.
     #[error("only {did}'s own key changes its recovery rule; leave the rule out")]
     RecoveryRuleByController { did: Hash },
+
+    // ------------------------------------------------------------------ members
+    /// Only who holds a seat proposes, approves and re-keys.
+    #[error("{operator} holds no seat; only the operator of a validator may do this")]
+    NotAnOperator { operator: Hash },
+    /// Authored by another key than the operator's governance key in force.
+    #[error(
+        "operation {operation}: the governance key of operator {operator} did not sign; sign with the one in force"
+    )]
+    GovernanceKeyRequired { operation: usize, operator: Hash },
+    /// The end of a proposal is past.
+    #[error(
+        "proposal {proposal} ended at {expires_ms} ms and ledger time is {time_ms} ms; propose it again with a later end"
+    )]
+    ProposalExpired { proposal: Hash, expires_ms: u64, time_ms: u64 },
+    /// A proposal ends within 30 days.
+    #[error(
+        "the proposal would end at {expires_ms} ms, later than {latest_ms} ms, which is 30 days ahead; choose an earlier end"
+    )]
+    ProposalTooLong { expires_ms: u64, latest_ms: u64 },
+    /// The very proposal is there already.
+    #[error("proposal {proposal} is there already; approve it, or propose it with another end")]
+    ProposalExists { proposal: Hash },
+    /// No proposal has this hash.
+    #[error("there is no proposal {proposal}; propose it first, or check the hash")]
+    ProposalUnknown { proposal: Hash },
+    /// A proposal is executed once.
+    #[error("proposal {proposal} was executed at height {height}; nothing to do")]
+    ProposalExecuted { proposal: Hash, height: u64 },
+    /// The approval is there, and with it there still are too few.
+    #[error("operator {operator} has approved proposal {proposal} already; wait for the others")]
+    AlreadyApproved { proposal: Hash, operator: Hash },
+    /// A member is an organization that is registered and active.
+    #[error("organization {organization} is not registered and active; register it first")]
+    UnknownOrganization { organization: Hash },
+    /// An organization is a member once.
+    #[error("{operator} is an operator already; propose to replace its keys instead")]
+    OperatorExists { operator: Hash },
+    /// The organization is no member.
+    #[error("{operator} is no operator; check its digest, or propose to admit it")]
+    OperatorUnknown { operator: Hash },
+    /// The key is an observer's.
+    #[error(
+        "key {key_id} is an observer's; make a new key, or propose to remove the observer first"
+    )]
+    ObserverExists { key_id: Hash },
+    /// No observer has this key.
+    #[error("there is no observer with key {key_id}; check its node key")]
+    ObserverUnknown { key_id: Hash },
+    /// The network is full.
+    #[error("there are {max} {members} already, which is the most; propose to remove one first")]
+    MembersMax { members: &'static str, max: usize },
+    /// What would be left could not go on.
+    #[error(
+        "of the {validators} validators that this would leave only {present} built blocks lately and {quorum} must; bring them back, or change those that are absent first"
+    )]
+    NoQuorumLeft { validators: usize, present: usize, quorum: usize },
+    /// What would be left might lose history (PROTOCOL §6.5).
+    #[error(
+        "this would leave {archives} archives and the network keeps at least {min}; admit another archive first"
+    )]
+    ArchivesMin { archives: usize, min: u32 },
+    /// Approval comes before the seat.
+    #[error("validator key {key_id} of {operator} may not join; have it approved, or re-key")]
+    JoinNotApproved { operator: Hash, key_id: Hash },
+    /// The key could have joined earlier.
+    #[error(
+        "the validator key of {operator} could join until {expires_ms} ms and ledger time is {time_ms} ms; have a new one approved"
+    )]
+    JoinExpired { operator: Hash, expires_ms: u64, time_ms: u64 },
+    /// The key holds the seat.
+    #[error("validator key {key_id} holds the seat of {operator} already; nothing to do")]
+    AlreadyJoined { operator: Hash, key_id: Hash },
+    /// A join is signed over one of the last headers of this chain.
+    #[error(
+        "the header of height {height} that the join names is none of the last of this chain; sign it over the latest one"
+    )]
+    JoinHeaderUnknown { height: u64 },
+    /// A join is signed over a header that is at most ten minutes old.
+    #[error(
+        "the header of height {height} that the join names is {age_ms} ms old, more than 10 minutes; sign it over the latest one"
+    )]
+    JoinHeaderOld { height: u64, age_ms: u64 },
+    /// An operator re-keys once a day.
+    #[error(
+        "{operator} may re-key at {next_ms} ms again and ledger time is {time_ms} ms; wait, or have a replacement approved"
+    )]
+    RekeyTooSoon { operator: Hash, next_ms: u64, time_ms: u64 },
 
     // ------------------------------------------------------------------ not the caller's fault
     /// The state could not be read.
@@ -238,6 +326,28 @@ impl AdmissionError {
             Self::NotAHolder { .. } => "NOT_A_HOLDER",
             Self::RecoveryNotAllowed { .. } => "RECOVERY_NOT_ALLOWED",
             Self::RecoveryRuleByController { .. } => "RECOVERY_RULE_BY_CONTROLLER",
+            Self::NotAnOperator { .. } => "NOT_AN_OPERATOR",
+            Self::GovernanceKeyRequired { .. } => "GOVERNANCE_KEY_REQUIRED",
+            Self::ProposalExpired { .. } => "PROPOSAL_EXPIRED",
+            Self::ProposalTooLong { .. } => "PROPOSAL_TOO_LONG",
+            Self::ProposalExists { .. } => "PROPOSAL_EXISTS",
+            Self::ProposalUnknown { .. } => "PROPOSAL_UNKNOWN",
+            Self::ProposalExecuted { .. } => "PROPOSAL_EXECUTED",
+            Self::AlreadyApproved { .. } => "ALREADY",
+            Self::UnknownOrganization { .. } => "UNKNOWN_ORGANIZATION",
+            Self::OperatorExists { .. } => "OPERATOR_EXISTS",
+            Self::OperatorUnknown { .. } => "OPERATOR_UNKNOWN",
+            Self::ObserverExists { .. } => "OBSERVER_EXISTS",
+            Self::ObserverUnknown { .. } => "OBSERVER_UNKNOWN",
+            Self::MembersMax { .. } => "MEMBERS_MAX",
+            Self::NoQuorumLeft { .. } => "NO_QUORUM_LEFT",
+            Self::ArchivesMin { .. } => "ARCHIVES_MIN",
+            Self::JoinNotApproved { .. } => "JOIN_NOT_APPROVED",
+            Self::JoinExpired { .. } => "JOIN_EXPIRED",
+            Self::AlreadyJoined { .. } => "ALREADY",
+            Self::JoinHeaderUnknown { .. } => "JOIN_HEADER_UNKNOWN",
+            Self::JoinHeaderOld { .. } => "JOIN_HEADER_OLD",
+            Self::RekeyTooSoon { .. } => "REKEY_TOO_SOON",
             Self::State(_) => "INTERNAL_ERROR",
         }
     }
@@ -250,8 +360,11 @@ impl AdmissionError {
             | Self::OperationAlreadyOrdered { .. }
             | Self::AlreadyExists { .. }
             | Self::Deactivated { .. }
-            | Self::Already { .. } => Retry::Never,
-            Self::State(_) => Retry::Later,
+            | Self::Already { .. }
+            | Self::ProposalExecuted { .. }
+            | Self::AlreadyApproved { .. }
+            | Self::AlreadyJoined { .. } => Retry::Never,
+            Self::State(_) | Self::NoQuorumLeft { .. } => Retry::Later,
             Self::MissingPart { .. }
             | Self::TransactionTooLong { .. }
             | Self::OperationCount { .. }
@@ -282,7 +395,25 @@ impl AdmissionError {
             | Self::UseSetDevice { .. }
             | Self::NotAHolder { .. }
             | Self::RecoveryNotAllowed { .. }
-            | Self::RecoveryRuleByController { .. } => Retry::AfterFix,
+            | Self::RecoveryRuleByController { .. }
+            | Self::NotAnOperator { .. }
+            | Self::GovernanceKeyRequired { .. }
+            | Self::ProposalExpired { .. }
+            | Self::ProposalTooLong { .. }
+            | Self::ProposalExists { .. }
+            | Self::ProposalUnknown { .. }
+            | Self::UnknownOrganization { .. }
+            | Self::OperatorExists { .. }
+            | Self::OperatorUnknown { .. }
+            | Self::ObserverExists { .. }
+            | Self::ObserverUnknown { .. }
+            | Self::MembersMax { .. }
+            | Self::ArchivesMin { .. }
+            | Self::JoinNotApproved { .. }
+            | Self::JoinExpired { .. }
+            | Self::JoinHeaderUnknown { .. }
+            | Self::JoinHeaderOld { .. }
+            | Self::RekeyTooSoon { .. } => Retry::AfterFix,
         }
     }
 
@@ -330,6 +461,38 @@ impl AdmissionError {
             Self::BadSignature { key_id } | Self::KeyNotAuthorized { key_id, .. } => {
                 vec![("key_id", key_id.to_string())]
             }
+            Self::ProposalExpired { proposal, expires_ms, time_ms } => vec![
+                ("proposal", proposal.to_string()),
+                ("expires_ms", expires_ms.to_string()),
+                ("time_ms", time_ms.to_string()),
+            ],
+            Self::ProposalExists { proposal } | Self::ProposalUnknown { proposal } => {
+                vec![("proposal", proposal.to_string())]
+            }
+            Self::ProposalExecuted { proposal, height } => {
+                vec![("proposal", proposal.to_string()), ("height", height.to_string())]
+            }
+            Self::AlreadyApproved { proposal, operator } => {
+                vec![("proposal", proposal.to_string()), ("operator", operator.to_string())]
+            }
+            Self::NotAnOperator { operator }
+            | Self::GovernanceKeyRequired { operator, .. }
+            | Self::OperatorExists { operator }
+            | Self::OperatorUnknown { operator } => vec![("operator", operator.to_string())],
+            Self::AlreadyJoined { operator, key_id }
+            | Self::JoinNotApproved { operator, key_id } => {
+                vec![("operator", operator.to_string()), ("key_id", key_id.to_string())]
+            }
+            Self::JoinExpired { operator, expires_ms, time_ms } => vec![
+                ("operator", operator.to_string()),
+                ("expires_ms", expires_ms.to_string()),
+                ("time_ms", time_ms.to_string()),
+            ],
+            Self::RekeyTooSoon { operator, next_ms, time_ms } => vec![
+                ("operator", operator.to_string()),
+                ("next_ms", next_ms.to_string()),
+                ("time_ms", time_ms.to_string()),
+            ],
             _ => Vec::new(),
         }
     }
@@ -349,6 +512,10 @@ fn operation_code(error: &OperationError) -> &'static str {
         OperationError::InceptionMismatch { .. } => "INCEPTION_MISMATCH",
         OperationError::NoDeviceInDocument => "NO_DEVICE_IN_DOCUMENT",
         OperationError::PreviousRequired => "PREVIOUS_REQUIRED",
+        OperationError::ProposalWithoutChange => "PROPOSAL_WITHOUT_CHANGE",
+        OperationError::ProposalWithoutEnd => "PROPOSAL_WITHOUT_END",
+        OperationError::OperatorKey { .. } => "INVALID_OPERATOR_KEY",
+        OperationError::OperatorKeyTwice { .. } => "OPERATOR_KEY_TWICE",
         _ => "INVALID_OPERATION",
     }
 }

@@ -4,13 +4,16 @@
 //! proves its own state. Both go through `Run`; they differ in what a refusal means: the proposer leaves the
 //! transaction out, a validator refuses the block.
 
-use crate::admit::{self, Frame, Replay, SignatureVerifier};
+use crate::admit::{self, Effects, Frame, Replay, SignatureVerifier};
+use crate::governance::GovernanceEvent;
+use crate::mutant::{self, Mutant};
+use crate::overlay::LEAF_BYTES_MAX;
 use crate::tip::Tip;
 use crate::transaction::{CheckedTransaction, TransactionLeaf};
 use crate::tree::{self, NodeReader, TreeUpdate};
 use crate::{
-    AdmissionError, BlockError, Chain, Changes, Overlay, StateFault, StateView, certificate,
-    merkle_log,
+    AdmissionError, BlockError, Chain, Changes, Overlay, StateFault, StateView, TreeKey,
+    certificate, merkle_log,
 };
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeSet;
@@ -28,8 +31,12 @@ pub struct Outcome {
     pub tree: TreeUpdate,
     /// The names of the transactions, in order.
     pub transactions: Vec<TransactionLeaf>,
-    /// The heads each transaction wrote, in the order of its operations.
+    /// The heads of DIDs each transaction wrote, in the order of its operations. Operations on members write none.
     pub heads: Vec<Vec<v1::Head>>,
+    /// What each transaction did to members and proposals, in the order of its operations.
+    pub governance: Vec<Vec<GovernanceEvent>>,
+    /// set(h + 2), if this block made it another one than set(h + 1).
+    pub validators: Option<v1::ValidatorSet>,
     /// What enters the replay window: names and their valid-until.
     pub replay: Vec<(Hash, u64)>,
 }
@@ -58,6 +65,7 @@ struct Run<'a, S: StateView + NodeReader> {
     entries: Vec<(Hash, u64)>,
     transactions: Vec<TransactionLeaf>,
     heads: Vec<Vec<v1::Head>>,
+    governance: Vec<Vec<GovernanceEvent>>,
     signature_checks: usize,
 }
 
@@ -80,6 +88,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             entries: Vec::new(),
             transactions: Vec::new(),
             heads: Vec::new(),
+            governance: Vec::new(),
             signature_checks: 0,
         }
     }
@@ -91,10 +100,13 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             time_ms: self.time_ms,
             verifier: self.verifier,
             replay: &self.replay,
+            recent: &self.tip.recent,
         };
-        let (changes, heads) = admit::run(&frame, &self.overlay, transaction)?;
+        let Effects { changes, heads, governance } =
+            admit::run(&frame, &self.overlay, transaction)?;
         self.overlay.apply(changes);
         self.heads.push(heads);
+        self.governance.push(governance);
         self.transactions.push(transaction.leaf);
         self.signature_checks = self.signature_checks.saturating_add(transaction.signature_count());
         for entry in transaction.replay_entries() {
@@ -127,16 +139,27 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
         let leaves: Vec<Hash> = self.transactions.iter().map(TransactionLeaf::hash).collect();
         header.transactions_root = merkle_log::transactions_root(&leaves).to_vec();
         header.state_root = tree.root.to_vec();
+        let validators = fixed_set(&changes)?.filter(|set| *set != self.tip.next_validators);
         Ok(Outcome {
             hash: certificate::header_hash(&header),
+            validators,
             header,
             changes,
             tree,
             transactions: self.transactions,
             heads: self.heads,
+            governance: self.governance,
             replay: self.entries,
         })
     }
+}
+
+/// The set in the leaf of the members, if the block wrote it.
+fn fixed_set(changes: &Changes) -> Result<Option<v1::ValidatorSet>, StateFault> {
+    let Some(leaf) = changes.leaves.get(&TreeKey::members()) else { return Ok(None) };
+    let members: v1::Members = sillok_proto::decode(leaf, LEAF_BYTES_MAX)
+        .map_err(|error| StateFault::new(format!("the members do not decode: {error}")))?;
+    Ok(members.validators)
 }
 
 /// The header of a block on `tip`, but for what its transactions decide: their root, and the state after them.
@@ -204,14 +227,7 @@ pub fn build_block<'c, S: StateView + NodeReader>(
         // Tag and length before each transaction take at most 6 bytes.
         let size = checked.size_bytes.saturating_add(6);
         let checks = run.signature_checks.saturating_add(checked.signature_count());
-        // At most a head for each operation, and a used key for each signature.
-        let writes = run
-            .overlay
-            .changes()
-            .leaves
-            .len()
-            .saturating_add(checked.operations.len())
-            .saturating_add(checked.signature_count());
+        let writes = run.overlay.changes().leaves.len().saturating_add(checked.write_count());
         if bytes.saturating_add(size) > bytes_max
             || checks > usize::try_from(parameters.block_signature_checks_max).unwrap_or(0)
             || writes > usize::try_from(parameters.block_state_writes_max).unwrap_or(0)
@@ -350,13 +366,18 @@ impl Tip {
             .map_err(|error| StateFault::new(error.to_string()))?;
         self.header = outcome.header.clone();
         self.hash = outcome.hash;
-        // No operation of this protocol version changes the set: set(h+2) stays what it is.
         self.validators = self.next_validators.clone();
+        if let Some(set) = &outcome.validators {
+            self.next_validators = set.clone();
+            if mutant::is(Mutant::MembershipOneHeightEarly) {
+                self.validators = set.clone();
+            }
+        }
         for (name, valid_until_ms) in &outcome.replay {
             self.replay.insert(*name, *valid_until_ms);
         }
         self.replay.advance(self.header.time_ms);
-        self.recent.record(self.header.height, &self.header.proposer);
+        self.recent.record(&self.header, self.hash);
         Ok(nodes)
     }
 }

@@ -11,15 +11,17 @@ use crate::certificate::{self, PROTOCOL_VERSION};
 use crate::state_key::TreeKey;
 use sillok_did_method::{
     DocumentError, EndpointError, Recovery, check_document, check_endpoint, document_hash,
-    head_hash, inception, inception_digest, is_verification_key, key_id,
+    ed25519_key, head_hash, inception, inception_digest, is_verification_key, key_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest name of an organization, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 96;
-/// Most operators, and so validators, of a network.
+/// Most operators, and so validators, of a network: those seated and those that may join.
 pub const OPERATORS_MAX: usize = 128;
+/// Most observers of a network.
+pub const OBSERVERS_MAX: usize = 256;
 
 /// Why a genesis is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +45,9 @@ pub enum GenesisError {
     /// Too few or too many operators.
     #[error("there are {count} operators; a network has 1 to {OPERATORS_MAX}")]
     OperatorCount { count: usize },
+    /// Too many observers.
+    #[error("there are {count} observers; a network has at most {OBSERVERS_MAX}")]
+    ObserverCount { count: usize },
     /// An operator's entry.
     #[error("operator {index}: {reason}")]
     Operator { index: usize, reason: &'static str },
@@ -213,15 +218,38 @@ impl Chain {
             let name = v1::Organization { name: organization.name.clone() };
             state.leaves.insert(TreeKey::organization(&did), encode(&name));
         }
+        self.write_members(&mut state);
+        state
+    }
+
+    /// The members, as operations will change them (PROTOCOL §7.3).
+    fn write_members(&self, state: &mut GenesisState) {
+        let genesis = &self.genesis;
+        let used = encode(&v1::UsedKey { height: 0 });
+        let mut members = v1::Members {
+            validators: Some(self.validators.clone()),
+            // As they are in the genesis: by node key.
+            observers: genesis.observers.iter().map(|one| one.node_key.clone()).collect(),
+            operators: genesis.operators.iter().map(|one| one.organization.clone()).collect(),
+        };
+        members.operators.sort();
+        state.leaves.insert(TreeKey::members(), encode(&members));
         for operator in &genesis.operators {
-            if let Some(organization) = Hash::from_slice(&operator.organization) {
-                state.leaves.insert(TreeKey::operator(&organization), encode(operator));
+            let Some(organization) = Hash::from_slice(&operator.organization) else { continue };
+            let record = v1::OperatorRecord {
+                operator: Some(operator.clone()),
+                ..v1::OperatorRecord::default()
+            };
+            state.leaves.insert(TreeKey::operator(&organization), encode(&record));
+            for key in [&operator.validator_key, &operator.node_key, &operator.governance_key] {
+                let leaf = TreeKey::used_key(&key_id(&ed25519_key(key)));
+                state.leaves.insert(leaf, used.clone());
             }
         }
         for observer in &genesis.observers {
-            state.leaves.insert(TreeKey::observer(&observer.node_key), encode(observer));
+            let record = v1::ObserverRecord { observer: Some(observer.clone()), ended_height: 0 };
+            state.leaves.insert(TreeKey::observer(&observer.node_key), encode(&record));
         }
-        state
     }
 }
 
@@ -321,7 +349,7 @@ fn check_organizations(
 
 /// The id of the Ed25519 key in `point`, if it is one.
 fn ed25519(point: &[u8]) -> Option<Hash> {
-    let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point: point.to_vec() };
+    let key = ed25519_key(point);
     sillok_did_method::check_key(&key).is_ok().then(|| key_id(&key))
 }
 
@@ -367,6 +395,10 @@ fn check_operators(
 }
 
 fn check_observers(genesis: &v1::Genesis, keys: &mut BTreeSet<Hash>) -> Result<(), GenesisError> {
+    let count = genesis.observers.len();
+    if count > OBSERVERS_MAX {
+        return Err(GenesisError::ObserverCount { count });
+    }
     let mut previous: Option<&[u8]> = None;
     for (index, observer) in genesis.observers.iter().enumerate() {
         let refuse = |reason| GenesisError::Observer { index, reason };

@@ -26,11 +26,15 @@ pub mod certificate;
 
 pub mod proposers;
 
+pub mod governance;
+
 pub mod genesis;
 
 pub mod transaction;
 
 pub mod private;
+
+pub mod mutant;
 
 pub mod error;
 
@@ -50,7 +54,7 @@ pub mod proof;
 
 pub mod light;
 
-pub use admit::{Frame, Replay, SignatureVerifier, VerifyEach};
+pub use admit::{Effects, Frame, Replay, SignatureVerifier, VerifyEach};
 pub use certificate::{
     header_hash, precommit_string, prevote_string, proposal_string, quorum, validator_set_hash,
 };
@@ -58,6 +62,7 @@ pub use error::{AdmissionError, BlockError, Retry};
 #[cfg(feature = "tree")]
 pub use execute::{Built, Outcome, build_block, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
+pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
 pub use overlay::{Changes, Overlay, StateView};
 pub use private::{
     APPROVERS_MAX, PRIVATE_CONTENT_BYTES, PrivateContentError, check_private_content, pad,

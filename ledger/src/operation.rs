@@ -3,12 +3,19 @@
 //! Every file has one `run`: it checks in the order of the method specification and writes only when nothing was
 //! refused. This file holds what they share: who signed, and binding new keys.
 
+mod approve;
+mod change;
 mod create;
 mod deactivate;
+mod join;
+mod members;
+mod propose;
+mod rekey;
 mod set_device;
 mod update;
 
 use crate::admit::{self, Frame};
+use crate::governance::GovernanceEvent;
 use crate::overlay::{self, read};
 use crate::transaction::{Authorship, Signature};
 use crate::{AdmissionError, Overlay, StateView, TreeKey};
@@ -27,22 +34,38 @@ pub(crate) struct Context<'a> {
     pub(crate) authors: &'a Authorship,
 }
 
-/// Runs one operation and returns the head it wrote.
+/// What an operation did, beside writing it down.
+pub(crate) enum Effect {
+    /// The new head of a DID, which is still to be written.
+    Head(v1::Head),
+    /// What became of members and proposals.
+    Governance(Vec<GovernanceEvent>),
+}
+
+/// Runs one operation.
 pub(crate) fn run<V: StateView + ?Sized>(
     context: &Context<'_>,
     operation: &CheckedOperation,
     state: &mut Overlay<'_, V>,
-) -> Result<v1::Head, AdmissionError> {
+) -> Result<Effect, AdmissionError> {
+    use Effect::{Governance, Head};
     let mut signers = Signers::new(context);
-    let head = match operation {
-        CheckedOperation::Create(op) => create::run(context, op, &mut signers, state)?,
-        CheckedOperation::Update(op) => update::run(context, op, &mut signers, state)?,
-        CheckedOperation::SetDevice(op) => set_device::run(context, op, &mut signers, state)?,
-        CheckedOperation::Deactivate(op) => deactivate::run(context, op, &mut signers, state)?,
+    let left = &mut signers;
+    let effect = match operation {
+        CheckedOperation::Create(op) => Head(create::run(context, op, left, state)?),
+        CheckedOperation::Update(op) => Head(update::run(context, op, left, state)?),
+        CheckedOperation::SetDevice(op) => Head(set_device::run(context, op, left, state)?),
+        CheckedOperation::Deactivate(op) => Head(deactivate::run(context, op, left, state)?),
+        CheckedOperation::Propose(op) => Governance(propose::run(context, op, left, state)?),
+        CheckedOperation::Approve(op) => Governance(approve::run(context, op, left, state)?),
+        CheckedOperation::Join(op) => Governance(join::run(context, op, left, state)?),
+        CheckedOperation::Rekey(op) => Governance(rekey::run(context, op, left, state)?),
     };
     signers.finish()?;
-    state.put_head(operation.did(), head.clone());
-    Ok(head)
+    if let Effect::Head(head) = &effect {
+        state.put_head(operation.subject(), head.clone());
+    }
+    Ok(effect)
 }
 
 /// The signatures of an operation that are not accounted for yet.

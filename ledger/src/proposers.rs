@@ -4,8 +4,8 @@
 //! votes, and who is reachable.
 
 use crate::certificate::{VALIDATORS_MAX, faulty_max};
-use sillok_proto::v1;
-use std::collections::BTreeMap;
+use sillok_proto::{Hash, v1};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many headers back a validator of `n` is looked for, in multiples of `n`.
 const WINDOW: u64 = 10;
@@ -14,14 +14,25 @@ const WINDOW: u64 = 10;
 /// next.
 pub const RECENT_MAX: u64 = WINDOW * VALIDATORS_MAX as u64;
 
-/// What the schedule is read from: who built each of the last headers, and since when the latest validators vote.
+/// What rules read of a header of the last [`RECENT_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecentHeader {
+    /// Validator key of who built the block.
+    pub proposer: [u8; 32],
+    /// Hash of the header.
+    pub hash: Hash,
+    /// Its ledger time.
+    pub time_ms: u64,
+}
+
+/// The last headers: who built each of them (the schedule is read from that), their hashes and times (a validator key
+/// joins by signing over one of them).
 ///
 /// Part of the tip (PROTOCOL §7.1). Two nodes that hold the same headers hold the same value, however they got them:
 /// it always keeps the last [`RECENT_MAX`] headers, fewer only where fewer exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recent {
-    built: BTreeMap<u64, Vec<u8>>,
-    joined: BTreeMap<Vec<u8>, u64>,
+    headers: BTreeMap<u64, RecentHeader>,
 }
 
 impl Recent {
@@ -31,22 +42,25 @@ impl Recent {
         Self::default()
     }
 
-    /// Records `header.proposer` of a height, and forgets what no rule asks for any more.
-    pub fn record(&mut self, height: u64, proposer: &[u8]) {
-        self.built.insert(height, proposer.to_vec());
-        let first = height.saturating_sub(RECENT_MAX - 1);
-        self.built = self.built.split_off(&first);
-        self.joined.retain(|_, joined| *joined >= first);
+    /// Records a committed header and its hash, and forgets what no rule asks for any more.
+    pub fn record(&mut self, header: &v1::Header, hash: Hash) {
+        // A committed block was built by a member of its set, whose key has 32 bytes.
+        let proposer = header.proposer.as_slice().try_into().unwrap_or_default();
+        let recent = RecentHeader { proposer, hash, time_ms: header.time_ms };
+        self.headers.insert(header.height, recent);
+        let first = header.height.saturating_sub(RECENT_MAX - 1);
+        self.headers = self.headers.split_off(&first);
     }
 
-    /// Records that a validator's first height is `height`. A validator never recorded has always been there.
-    pub fn join(&mut self, validator: &[u8], height: u64) {
-        self.joined.insert(validator.to_vec(), height);
+    /// The header of this height, if it is among the last.
+    #[must_use]
+    pub fn header(&self, height: u64) -> Option<&RecentHeader> {
+        self.headers.get(&height)
     }
 
-    /// Height and proposer of the headers held, ascending.
-    pub fn headers(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.built.iter().map(|(height, proposer)| (*height, proposer.as_slice()))
+    /// The headers held, by ascending height.
+    pub fn headers(&self) -> impl Iterator<Item = (u64, &RecentHeader)> {
+        self.headers.iter().map(|(height, header)| (*height, header))
     }
 }
 
@@ -94,18 +108,20 @@ pub fn absent(set: &v1::ValidatorSet, height: u64, recent: &Recent) -> Vec<usize
     let Some(first) = height.checked_sub(window).filter(|first| *first > 0) else {
         return Vec::new();
     };
-    let built: Vec<&[u8]> =
-        recent.built.range(first..height).map(|(_, proposer)| proposer.as_slice()).collect();
-    if (built.len() as u64) < window {
+    let mut count: u64 = 0;
+    let mut built = BTreeSet::new();
+    for (_, header) in recent.headers.range(first..height) {
+        count = count.saturating_add(1);
+        built.insert(header.proposer.as_slice());
+    }
+    if count < window {
         return Vec::new();
     }
     set.validators
         .iter()
         .enumerate()
         .filter(|(_, validator)| {
-            let key = &validator.public_key;
-            let joined = recent.joined.get(key).copied().unwrap_or_default();
-            joined <= first && !built.contains(&key.as_slice())
+            validator.since_height <= first && !built.contains(validator.public_key.as_slice())
         })
         .map(|(index, _)| index)
         .collect()

@@ -25,7 +25,7 @@ pub enum LeafKind {
     Grant = 6,
     /// A credential type.
     Type = 7,
-    /// Operators, names of organizations, observers.
+    /// Members, operators, proposals, names of organizations, observers.
     Governance = 8,
     /// The figures of the network.
     Parameter = 9,
@@ -85,6 +85,18 @@ impl TreeKey {
         Self::governance("observer", node_key)
     }
 
+    /// Who runs the network: set(h + 2) after block h, operators, observers.
+    #[must_use]
+    pub fn members() -> Self {
+        Self::new(LeafKind::Governance, b"members")
+    }
+
+    /// A proposal, by its hash.
+    #[must_use]
+    pub fn proposal(proposal: &Hash) -> Self {
+        Self::governance("proposal", &proposal.0)
+    }
+
     /// The figures of the network.
     #[must_use]
     pub fn parameters() -> Self {
@@ -115,7 +127,7 @@ impl TreeKey {
         self.0[0] >> 4
     }
 
-    /// Prefix ‖ 0x00 ‖ name: no prefix is the beginning of another's name.
+    /// Prefix ‖ 0x00 ‖ name: no prefix is the beginning of another's name, and `members` has no 0x00.
     fn governance(prefix: &str, name: &[u8]) -> Self {
         Self::new(LeafKind::Governance, &[prefix.as_bytes(), &[0], name].concat())
     }
@@ -161,6 +173,8 @@ mod tests {
             TreeKey::operator(&bytes),
             TreeKey::organization(&bytes),
             TreeKey::observer(&bytes.0),
+            TreeKey::proposal(&bytes),
+            TreeKey::members(),
             TreeKey::parameters(),
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());

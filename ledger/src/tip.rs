@@ -25,7 +25,7 @@ pub struct Tip {
     pub next_validators: v1::ValidatorSet,
     /// The log of all headers, the last one included.
     pub history: Frontier<HistoryHasher>,
-    /// Who built the last blocks.
+    /// The last headers: who built them, their hashes and times.
     pub recent: Recent,
     /// What was ordered and is not past its valid-until yet.
     pub replay: ReplayWindow,

@@ -18,6 +18,9 @@ pub const TRANSACTION_BYTES_MAX: usize = 512 * 1024;
 pub const OPERATIONS_MAX: usize = 256;
 /// Most signatures beside one operation: a document's keys, an authority and a countersigner.
 pub const SIGNATURES_MAX: usize = 20;
+/// Most leaves that an operation on members writes: the proposal, the members, the operator, two used keys, and the
+/// observer that became a member.
+const GOVERNANCE_WRITES_MAX: usize = 6;
 
 /// The names of a transaction in the transactions root (PROTOCOL §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +190,19 @@ impl CheckedTransaction {
         self.operations
             .iter()
             .fold(1, |sum: usize, (_, authors)| sum.saturating_add(authors.signatures.len()))
+    }
+
+    /// How many leaves its execution writes at the most.
+    #[must_use]
+    pub fn write_count(&self) -> usize {
+        self.operations.iter().fold(0, |sum: usize, (operation, authors)| {
+            sum.saturating_add(if operation.is_governance() {
+                GOVERNANCE_WRITES_MAX
+            } else {
+                // The head, and a used key for each signature.
+                authors.signatures.len().saturating_add(1)
+            })
+        })
     }
 
     /// What it puts into the replay window: its id and the statements of its authors, with the end of each.

@@ -225,6 +225,7 @@ impl Ledger {
             time_ms,
             verifier: &self.verifier,
             replay: &tip.replay,
+            recent: &tip.recent,
         };
         // A panic over a stranger's bytes is a refusal, never the end of a process (PROTOCOL II.3).
         match catch_unwind(AssertUnwindSafe(|| sillok_ledger::admit::run(&frame, &state, checked)))
@@ -401,8 +402,11 @@ impl Ledger {
             }
             let expired = mempool.expired(tip.header.time_ms);
             // The change of an organization reaches further than its own transactions: authorities, countersigners.
+            // So does one of members: other approvals of what was executed.
             let organization = v1::Kind::Organization;
-            let suspects = if outcome.changes.heads.values().any(|h| h.kind() == organization) {
+            let members = outcome.governance.iter().any(|events| !events.is_empty());
+            let wide = members || outcome.changes.heads.values().any(|h| h.kind() == organization);
+            let suspects = if wide {
                 mempool.all()
             } else {
                 let dids: Vec<Hash> = outcome

@@ -25,10 +25,10 @@ impl Pending {
         self.checked.leaf.id
     }
 
-    /// The DIDs whose change may make it inadmissible: its submitter and those it changes.
+    /// The DIDs whose change may make it inadmissible: its submitter, those it changes, and the operators that act.
     fn touches(&self) -> BTreeSet<Hash> {
         let mut dids: BTreeSet<Hash> =
-            self.checked.operations.iter().map(|(operation, _)| *operation.did()).collect();
+            self.checked.operations.iter().map(|(operation, _)| *operation.subject()).collect();
         dids.insert(self.checked.submitter);
         dids
     }

@@ -367,7 +367,7 @@ impl Storage {
         for past in height.saturating_sub(RECENT_MAX - 1).max(1)..=height {
             let header =
                 self.header(past)?.ok_or_else(|| damaged(format!("header {past} is missing")))?;
-            recent.record(past, &header.proposer);
+            recent.record(&header, header_hash(&header));
         }
         Ok(Tip {
             hash: header_hash(&header),

@@ -371,6 +371,7 @@ fn a_storage_fault_is_no_verdict() {
             time_ms: world.next_time_ms(STEP_MS),
             verifier: &VerifyEach,
             replay: &world.tip.replay,
+            recent: &world.tip.recent,
         };
         let failing = Failing { state: &world.state, left: Cell::new(reads) };
         let admitted = admit::run(&frame, &failing, &checked).map(|_| ());

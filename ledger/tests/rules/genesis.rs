@@ -127,8 +127,9 @@ fn observers_are_sorted_and_have_keys_of_their_own() {
 fn the_genesis_state_holds_what_the_genesis_says_and_nothing_else() {
     let chain = Chain::new(genesis()).unwrap();
     let state = chain.state();
-    // 10 organizations with a head, a name and two keys each; 8 grants; 4 operators, an observer, the figures.
-    assert_eq!(state.leaves.len(), 10 * 4 + 8 + 4 + 1 + 1);
+    // 10 organizations with a head, a name and two keys each; 8 grants; 4 operators with a record and three keys each,
+    // an observer, the members, the figures.
+    assert_eq!(state.leaves.len(), 10 * 4 + 8 + 4 * 4 + 1 + 1 + 1);
     assert_eq!((state.documents.len(), state.heads.len()), (10, 10));
     let registrar = organization_digest(&organization_document("registrar"));
     assert!(state.leaves.contains_key(&TreeKey::grant(&registrar, v1::Action::Register, &[])));

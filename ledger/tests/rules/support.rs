@@ -332,6 +332,7 @@ impl World {
             time_ms,
             verifier: self.verifier(),
             replay: &self.tip.replay,
+            recent: &self.tip.recent,
         };
         admit::run(&frame, &self.state, &checked).map(|_| ())
     }

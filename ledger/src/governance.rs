@@ -1,0 +1,63 @@
+//! How members change: the figures that are law, and what an event stream may say about it (PROTOCOL §7.3).
+//!
+//! The rules themselves are in `operation/`: propose, approve, join, rekey.
+
+use sillok_proto::Hash;
+
+/// A change of the set in block h is in force at height h + 2: header h + 1 announces it, and header h, which was
+/// certified by a set fixed before, does not depend on what the block does to members (PROTOCOL §6.2).
+pub const MEMBERSHIP_DELAY: u64 = 2;
+/// Furthest end of a proposal, from the block that opens it: 30 days, in milliseconds.
+pub const PROPOSAL_MS_MAX: u64 = 30 * DAY_MS;
+/// Oldest header over which a validator key may join: 10 minutes, in milliseconds.
+pub const JOIN_HEADER_AGE_MS_MAX: u64 = 600_000;
+/// From one re-key of an operator to its next, and the time in which its new key may join: a day, in milliseconds.
+pub const REKEY_INTERVAL_MS: u64 = DAY_MS;
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// What an operation did to members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GovernanceEvent {
+    /// A proposal was opened, and approved by who opened it.
+    Proposed {
+        /// Name of the proposal.
+        proposal: Hash,
+        /// Digest of the operator.
+        operator: Hash,
+    },
+    /// A proposal was approved.
+    Approved {
+        /// Name of the proposal.
+        proposal: Hash,
+        /// Digest of the operator.
+        operator: Hash,
+    },
+    /// A proposal had enough approvals and was executed.
+    Executed {
+        /// Name of the proposal.
+        proposal: Hash,
+        /// The first height of the changed validator set. `None` where the set stays: observers, and keys that take
+        /// over when they join.
+        effective_height: Option<u64>,
+    },
+    /// A validator key took its operator's seat.
+    Joined {
+        /// Digest of the operator.
+        operator: Hash,
+        /// The key.
+        validator_key: [u8; 32],
+        /// The first height it votes at.
+        effective_height: u64,
+    },
+    /// An operator named a new validator key, which may join.
+    Rekeyed {
+        /// Digest of the operator.
+        operator: Hash,
+        /// The key.
+        validator_key: [u8; 32],
+        /// Ledger time from which on it may not join any more.
+        expires_ms: u64,
+    },
+}

@@ -1,0 +1,82 @@
+//! Deliberate bugs in the rules and in the node around them, to see whether the simulation notices.
+//!
+//! Without the feature `testing` nothing here can be switched on and [`is`] is `false` at compile time. With it, a bug
+//! is on for the thread that runs inside [`with`] and for no other, so tests side by side do not disturb each other.
+
+/// A bug of the rules or of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// The set that a block fixes takes effect at the next height, not at the one after it.
+    MembershipOneHeightEarly,
+    /// What authors signed is not looked for in the replay window: one signature runs in two transactions.
+    ReplayNotChecked,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::MembershipOneHeightEarly, Self::ReplayNotChecked];
+}
+
+#[cfg(feature = "testing")]
+mod switch {
+    use super::Mutant;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static ON: RefCell<BTreeSet<Mutant>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// Puts back what was on before, also when a panic ends the run.
+    struct Restore(BTreeSet<Mutant>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ON.set(std::mem::take(&mut self.0));
+        }
+    }
+
+    /// Is this bug on?
+    #[must_use]
+    pub fn is(mutant: Mutant) -> bool {
+        ON.with_borrow(|on| on.contains(&mutant))
+    }
+
+    /// Runs with exactly these bugs on, in this thread.
+    pub fn with<T>(mutants: &[Mutant], run: impl FnOnce() -> T) -> T {
+        let _restore = Restore(ON.replace(mutants.iter().copied().collect()));
+        run()
+    }
+}
+
+#[cfg(feature = "testing")]
+pub use switch::{is, with};
+
+/// Is this bug on? Never, outside of tests.
+#[cfg(not(feature = "testing"))]
+#[must_use]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_on_inside_and_off_outside_also_after_a_panic() {
+        let mutant = Mutant::ReplayNotChecked;
+        assert!(!is(mutant));
+        with(&[mutant], || {
+            assert!(is(mutant) && !is(Mutant::MembershipOneHeightEarly));
+            with(&[], || assert!(!is(mutant)));
+            assert!(is(mutant));
+            std::thread::spawn(move || assert!(!is(mutant))).join().unwrap();
+        });
+        let ended = std::panic::catch_unwind(|| {
+            with(&[mutant], || std::panic::resume_unwind(Box::new(())))
+        });
+        assert!(ended.is_err() && !is(mutant));
+    }
+}

@@ -1,0 +1,199 @@
+//! Carrying out a proposal that more than two thirds of the operators approved (PROTOCOL §7.3).
+//!
+//! Nobody takes a seat here: approval lets a validator key join, and `join` seats it. Who is removed loses its seat at
+//! once, that is two heights later.
+
+use super::Context;
+use super::members::{
+    Roster, effective_height, member_record, require_never_used, require_unused, use_key,
+};
+use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX};
+use crate::overlay::read;
+use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, admit};
+use sillok_did_method::{Change, OperatorKeys, ed25519_key, key_id};
+use sillok_proto::{Hash, encode, v1};
+
+/// Executes `change`, whose proposal ends at `expires_ms`. Returns the first height of the set it changed, if it did.
+pub(super) fn execute<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    change: &Change,
+    expires_ms: u64,
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<Option<u64>, AdmissionError> {
+    match change {
+        Change::AdmitOperator(keys) => admit_operator(context, keys, expires_ms, roster, state)?,
+        Change::ReplaceOperator(keys) => {
+            replace_operator(context, keys, expires_ms, roster, state)?;
+        }
+        Change::RemoveOperator { organization } => {
+            return remove_operator(context, organization, roster, state);
+        }
+        Change::AdmitObserver { node_key, archive } => {
+            admit_observer(node_key, *archive, roster, state)?;
+        }
+        Change::RemoveObserver { node_key } => {
+            if !roster.is_observer(node_key) {
+                let key_id = key_id(&ed25519_key(node_key));
+                return Err(AdmissionError::ObserverUnknown { key_id });
+            }
+            end_observer(context, node_key, roster, state)?;
+        }
+    }
+    Ok(None)
+}
+
+fn admit_operator<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    keys: &OperatorKeys,
+    expires_ms: u64,
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    let organization = keys.organization;
+    if admit::organization(state, &organization)?.is_none() {
+        return Err(AdmissionError::UnknownOrganization { organization });
+    }
+    roster.forget_expired(context, state)?;
+    if roster.is_operator(&organization) {
+        return Err(AdmissionError::OperatorExists { operator: organization });
+    }
+    if roster.operator_count() >= OPERATORS_MAX {
+        return Err(AdmissionError::MembersMax { members: "operators", max: OPERATORS_MAX });
+    }
+    require_unused(&keys.validator_key, roster, state)?;
+    require_unused(&keys.governance_key, roster, state)?;
+    require_never_used(&keys.node_key, state)?;
+    use_key(context, &keys.governance_key, state);
+    use_node_key(context, &keys.node_key, roster, state)?;
+    roster.add_operator(&organization);
+    put_record(&organization, &v1::OperatorRecord::default(), keys, expires_ms, state);
+    Ok(())
+}
+
+fn replace_operator<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    keys: &OperatorKeys,
+    expires_ms: u64,
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    let organization = keys.organization;
+    if !roster.is_operator(&organization) {
+        return Err(AdmissionError::OperatorUnknown { operator: organization });
+    }
+    let before = member_record(state, &organization)?;
+    let old = before.operator.clone().unwrap_or_default();
+    // The key in force is a used one, so the new one is another.
+    require_unused(&keys.validator_key, roster, state)?;
+    if keys.governance_key != *old.governance_key {
+        require_unused(&keys.governance_key, roster, state)?;
+        use_key(context, &keys.governance_key, state);
+    }
+    if keys.node_key != *old.node_key {
+        require_never_used(&keys.node_key, state)?;
+        use_node_key(context, &keys.node_key, roster, state)?;
+    }
+    let archives = roster.archives(state)?;
+    put_record(&organization, &before, keys, expires_ms, state);
+    roster.require_archives(context, archives, state)
+}
+
+/// The new keys: those of node and governance in force, that of the validator allowed to join.
+fn put_record<V: StateView + ?Sized>(
+    organization: &Hash,
+    before: &v1::OperatorRecord,
+    keys: &OperatorKeys,
+    expires_ms: u64,
+    state: &mut Overlay<'_, V>,
+) {
+    let validator_key =
+        before.operator.as_ref().map(|old| old.validator_key.clone()).unwrap_or_default();
+    let record = v1::OperatorRecord {
+        operator: Some(v1::Operator {
+            organization: organization.to_vec(),
+            validator_key,
+            node_key: keys.node_key.to_vec(),
+            governance_key: keys.governance_key.to_vec(),
+            archive: keys.archive,
+        }),
+        pending: Some(v1::PendingKey { validator_key: keys.validator_key.to_vec(), expires_ms }),
+        rekeyed_ms: before.rekeyed_ms,
+        ended_height: 0,
+    };
+    state.put(TreeKey::operator(organization), encode(&record));
+}
+
+fn remove_operator<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    organization: &Hash,
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<Option<u64>, AdmissionError> {
+    if !roster.is_operator(organization) {
+        return Err(AdmissionError::OperatorUnknown { operator: *organization });
+    }
+    let effective = effective_height(context);
+    let seated = roster.is_seated(organization);
+    if seated {
+        let archives = roster.archives(state)?;
+        roster.unseat(organization);
+        roster.require_quorum(context)?;
+        roster.require_archives(context, archives, state)?;
+    }
+    roster.remove_operator(organization);
+    let record = v1::OperatorRecord {
+        // Nothing of it may join any more.
+        pending: None,
+        ended_height: effective,
+        ..member_record(state, organization)?
+    };
+    state.put(TreeKey::operator(organization), encode(&record));
+    Ok(seated.then_some(effective))
+}
+
+fn admit_observer<V: StateView + ?Sized>(
+    node_key: &[u8; 32],
+    archive: bool,
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    require_unused(node_key, roster, state)?;
+    if roster.observer_count() >= OBSERVERS_MAX {
+        return Err(AdmissionError::MembersMax { members: "observers", max: OBSERVERS_MAX });
+    }
+    roster.add_observer(node_key);
+    let observer = v1::Observer { node_key: node_key.to_vec(), archive };
+    let record = v1::ObserverRecord { observer: Some(observer), ended_height: 0 };
+    state.put(TreeKey::observer(node_key), encode(&record));
+    Ok(())
+}
+
+/// The key is an operator's from now on. Where it was an observer's, the observer became a member.
+fn use_node_key<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    node_key: &[u8; 32],
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    use_key(context, node_key, state);
+    if roster.is_observer(node_key) {
+        end_observer(context, node_key, roster, state)?;
+    }
+    Ok(())
+}
+
+fn end_observer<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    node_key: &[u8; 32],
+    roster: &mut Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<(), AdmissionError> {
+    let leaf = TreeKey::observer(node_key);
+    let mut record: v1::ObserverRecord =
+        read(state, &leaf)?.ok_or_else(|| StateFault::new("an observer has no record"))?;
+    record.ended_height = context.frame.height;
+    roster.remove_observer(node_key);
+    state.put(leaf, encode(&record));
+    Ok(())
+}
