@@ -4,6 +4,7 @@
 //! host, and the process starts again from disk. Append, Sync and Broadcast in this order are the whole of "a vote
 //! is on disk before it is on the wire".
 
+use crate::context::ValidatorKey;
 use crate::event::Peer;
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
@@ -92,11 +93,26 @@ pub enum Action {
         /// What it did.
         reason: FaultReason,
     },
+    /// The faults of `peer` have used up its budget: end the connection, and take none from it for a while. Counted over
+    /// [`FaultReason::weight`]; a committed block makes up for a little.
+    Disconnect {
+        /// The peer.
+        peer: Peer,
+    },
     /// Our key may never sign again. The host has recorded it and goes on as an observer; the operator re-keys.
     StopSigning {
         /// What showed it.
         reason: RetireReason,
     },
+    /// Our key has voted its last height, `last_height` is persisted, and no later set holds it: destroy the key and its
+    /// record (PROTOCOL §6.2). The record says so already; if the process ends before it is done, the next host asks again.
+    /// Never asked of a key that no set has held yet.
+    DestroyKey {
+        /// The last height of which the record was begun.
+        last_height: u64,
+    },
+    /// Something an operator should see; at most one of a kind for each height.
+    Notice(Notice),
     /// The host has stopped for good: end the process with this reason. It never continues on a guess.
     Halt {
         /// What happened.
@@ -104,7 +120,44 @@ pub enum Action {
     },
 }
 
+/// What an operator should know of, and the network lives with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The last block is dated after our clock, further than a fresh proposal may be. A proposer dates its block after the
+    /// last one, so this node refuses every fresh proposal until its clock has caught up (PROTOCOL II.1).
+    #[error(
+        "the last block before height {height} is dated {ahead_ms} ms after this machine's clock, so no fresh proposal is \
+         accepted here until the clock catches up; check this machine's time"
+    )]
+    LedgerAhead {
+        /// The height that begins.
+        height: u64,
+        /// How far the block's time is after our clock.
+        ahead_ms: u64,
+    },
+    /// A fresh proposal was refused because of its time.
+    #[error(
+        "the proposal of height {height}, round {round} by {proposer} is dated {off_ms} ms off this machine's clock; check \
+         the time here and there"
+    )]
+    ProposalOffClock {
+        /// Height of the proposal.
+        height: u64,
+        /// Round of the proposal.
+        round: u32,
+        /// Who made it.
+        proposer: ValidatorKey,
+        /// Its time minus ours.
+        off_ms: i64,
+    },
+}
+
 /// What a peer did wrong.
+///
+/// Correct nodes do none of these, so each is the doing of whoever put the bytes on the network. With gossip that is the
+/// *author* of the frame, whose node key signs it, and not who passes it on: a node passes on what it has not
+/// looked into. A shell that knows only who handed over a frame must not tell the host of it as that peer's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultReason {
@@ -148,6 +201,23 @@ pub enum FaultReason {
     },
 }
 
+impl FaultReason {
+    /// What a peer may do before [`Action::Disconnect`].
+    pub const BUDGET: u32 = 100;
+
+    /// How much of the budget it uses up. Wrong blocks cost most: each holds up a node that is behind.
+    #[must_use]
+    pub const fn weight(&self) -> u32 {
+        match self {
+            Self::Malformed { .. }
+            | Self::BadSignature { .. }
+            | Self::NotTheProposer { .. }
+            | Self::BadCertificate { .. } => 20,
+            Self::NotTheCertifiedBlock { .. } => 50,
+        }
+    }
+}
+
 /// Why a key may never sign again (PROTOCOL II.4).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -162,6 +232,25 @@ pub enum RetireReason {
         height: u64,
         /// Round of the foreign signature.
         round: u32,
+    },
+    /// A block that we hold ourselves is certified with a signature of ours that our record does not hold: the record is an
+    /// older copy beside a current database.
+    #[error(
+        "the block of height {height} holds a signature of ours that our signing record does not: the record is an older \
+         copy; re-key this validator"
+    )]
+    OlderRecord {
+        /// Height of the block.
+        height: u64,
+    },
+    /// There is a key and no signing record of it.
+    #[error("the signing record of this key is missing; re-key this validator")]
+    RecordMissing,
+    /// The validator set holds this key no more. [`Action::DestroyKey`] follows.
+    #[error("this key is of no validator set after height {last_height}")]
+    Unseated {
+        /// The last height of which the record was begun.
+        last_height: u64,
     },
     /// The signing record says so, from before.
     #[error("the signing record says that this key was retired; re-key this validator")]

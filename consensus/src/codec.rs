@@ -6,6 +6,7 @@ use crate::context::{
     BlockHeight, BlockProposal, BlockValue, BlockVote, SignatureBytes, ValidatorKey, Validators,
     Vocabulary, round_number,
 };
+use crate::guard::Statement;
 use crate::statement;
 use arc_malachitebft_core_consensus::{
     Input, LivenessMsg, MisbehaviorEvidence, ProposedValue, SignedConsensusMsg,
@@ -228,6 +229,15 @@ pub(crate) fn proposal_from(proposal: v1::SignedProposal) -> Result<SignedPropos
     Ok(SignedMessage::new(message, signature(&proposal.signature)?))
 }
 
+/// What a proposal's signature covers, without the block beside it.
+pub(crate) fn proposal_head_from(
+    proposal: &v1::SignedProposal,
+) -> Result<(&v1::ProposalStatement, ValidatorKey, SignatureBytes), MessageError> {
+    let statement =
+        proposal.statement.as_ref().ok_or(MessageError::Missing { field: "proposal statement" })?;
+    Ok((statement, key("validator", &proposal.validator)?, signature(&proposal.signature)?))
+}
+
 pub(crate) fn proposal_to(proposal: &SignedProposal) -> v1::SignedProposal {
     v1::SignedProposal {
         block: Some(v1::Block::clone(&proposal.value.block)),
@@ -350,6 +360,22 @@ pub(crate) fn commit_from(
             })
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// What a commit certificate's signers say, its signed string and the signatures, without asking whose they are.
+pub(crate) fn commit_statement(
+    genesis: &Hash,
+    certificate: &v1::CommitCertificate,
+) -> Option<(Statement, Vec<u8>, Vec<SignatureBytes>)> {
+    let height = certificate.height;
+    let at = round(certificate.round).ok()?;
+    let value = NilOrVal::Val(hash("header hash", &certificate.header_hash).ok()?);
+    let vote_type = VoteType::Precommit;
+    let message = statement::vote_of(genesis, vote_type, BlockHeight(height), at, &value);
+    let shown = Statement::vote(vote_type, height, certificate.round, &value);
+    let signatures = certificate.signatures.iter().take(Validators::COUNT_MAX);
+    let signatures = signatures.filter_map(|signed| signature(&signed.signature).ok()).collect();
+    Some((shown, message, signatures))
 }
 
 /// By ascending validator; signers outside the set, which the core does not admit, are left out.

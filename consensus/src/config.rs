@@ -35,6 +35,10 @@ pub struct HostConfig {
     pub sync_timeout_ms: u64,
     /// Most blocks in one sync request, and most held here.
     pub sync_blocks_max: u32,
+    /// Certificates of the last committed blocks that are at hand, a dozen or so; looked at when the host is made. One that
+    /// holds a signature of ours which the signing record does not shows that the record is an older copy
+    /// (PROTOCOL II.4), before anything is signed with it. Not every certificate holds every validator's signature.
+    pub recent_certificates: Vec<v1::CommitCertificate>,
     /// Host bugs to be noticed by the simulation.
     #[cfg(any(test, feature = "testing"))]
     pub mutants: Vec<Mutant>,
@@ -56,6 +60,7 @@ impl HostConfig {
             sync_wait_ms: 500,
             sync_timeout_ms: 5_000,
             sync_blocks_max: 16,
+            recent_certificates: Vec::new(),
             #[cfg(any(test, feature = "testing"))]
             mutants: Vec::new(),
         }
@@ -148,6 +153,21 @@ pub struct SigningRecord {
     pub height: u64,
     /// Every whole entry of it; a torn last one is left out by the shell.
     pub entries: Vec<v1::WalEntry>,
+}
+
+impl SigningRecord {
+    /// What a shell says when there is a key and no record of it: a record of a height that no chain reaches, so that nothing
+    /// is ever signed (PROTOCOL II.4). The host appends nothing to it.
+    #[must_use]
+    pub const fn missing() -> Self {
+        Self { height: u64::MAX, entries: Vec::new() }
+    }
+
+    /// Whether it is [`SigningRecord::missing`].
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        self.height == u64::MAX
+    }
 }
 
 /// Why a host cannot be made. All of these mean that the machine, not a peer, is wrong.

@@ -14,7 +14,8 @@
 
 mod effects;
 
-use crate::action::{Action, FaultReason, HaltReason, RetireReason, TimerId, ValidationId};
+use crate::action::{Action, FaultReason, HaltReason, Notice, RetireReason, TimerId, ValidationId};
+use crate::ahead::Checker;
 use crate::clock;
 use crate::codec::{self, MessageError, SignedProposal, SignedVote};
 use crate::config::{CheckedStart, HeightStart, HostConfig, SigningRecord, StartError};
@@ -23,6 +24,7 @@ use crate::context::{
 };
 use crate::early::{EarlyMessages, EarlyProposal};
 use crate::event::{Event, Peer, Verdict};
+use crate::faults::Faults;
 use crate::guard::{Guard, Statement};
 use crate::mutant::Mutant;
 use crate::proposals::WaitingProposals;
@@ -100,6 +102,11 @@ pub struct Host {
     transactions_pending: bool,
     decide: Option<Action>,
     next_validation: u64,
+    faults: Faults,
+    /// Whether the shell was told to destroy our key.
+    key_is_over: bool,
+    /// Whether a proposal of this height was said to be off our clock.
+    said_off_clock: bool,
     now_ms: u64,
 }
 
@@ -129,6 +136,7 @@ impl Host {
     ) -> Result<(Self, Vec<Action>), StartError> {
         let start = start.check()?;
         let key = config.signer.as_ref().map(|signer| ValidatorKey(signer.public_key()));
+        let missing = record.is_missing();
         let entries = if config.has(Mutant::NoWalReplay) { Vec::new() } else { record.entries };
         let (inputs, retired) = decode_record(record.height, &entries)?;
         let mut guard = Guard::of_record(record.height, &inputs, key);
@@ -150,10 +158,17 @@ impl Host {
             transactions_pending: false,
             decide: None,
             next_validation: 0,
+            faults: Faults::default(),
+            key_is_over: false,
+            said_off_clock: false,
             now_ms,
         };
-        if retired {
+        if key.is_some() && missing {
+            host.effects.push(Action::StopSigning { reason: RetireReason::RecordMissing });
+        } else if retired {
             host.effects.push(Action::StopSigning { reason: RetireReason::Recorded });
+        } else {
+            host.look_for_ourselves_in_our_blocks();
         }
         let begun = host.hold();
         let actions = host.finish(begun);
@@ -193,6 +208,13 @@ impl Host {
         self.finish(result)
     }
 
+    /// What checks signatures on other threads before the host asks for them.
+    #[must_use]
+    pub fn checker(&self) -> Checker {
+        let config = &self.effects.config;
+        Checker::new(config.genesis_hash, config.scheme.clone(), self.effects.verified.clone())
+    }
+
     /// Where the host stands.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -222,7 +244,11 @@ impl Host {
     }
 
     fn fault(&mut self, peer: Peer, reason: FaultReason) {
+        let enough = self.faults.charge(peer, &reason);
         self.effects.push(Action::PeerFault { peer, reason });
+        if enough {
+            self.effects.push(Action::Disconnect { peer });
+        }
     }
 
     fn malformed(&mut self, peer: Peer, error: &MessageError) {
@@ -251,8 +277,11 @@ impl Host {
     /// Waits for a reason to begin the height.
     fn hold(&mut self) -> Result<(), HaltReason> {
         self.phase = Phase::Held;
+        self.said_off_clock = false;
         self.effects.begin(self.start.height);
         self.effects.votes = false;
+        self.effects.verified.note_validators(&self.start.validators, &self.start.next_validators);
+        self.leave_if_unseated();
         // A node that is catching up has nothing that others lack; it speaks up again when the timer says so.
         if self.sync.best_tip() < self.start.height {
             self.announce();
@@ -297,6 +326,10 @@ impl Host {
         // A record of a later height means that the database is older than the record: our votes of the heights between
         // are forgotten, so there are none.
         self.effects.votes = member && !self.effects.guard.is_retired() && recorded <= height;
+        let ahead_ms = self.start.parent_time_ms.saturating_sub(self.now_ms);
+        if ahead_ms > self.effects.config.clock_ahead_ms {
+            self.effects.push(Action::Notice(Notice::LedgerAhead { height, ahead_ms }));
+        }
         let mut entries = Vec::new();
         if self.effects.votes {
             if recorded == height {
@@ -478,6 +511,7 @@ impl Host {
         })?;
         self.blocks.clear();
         self.own_blocks.clear();
+        self.faults.forgive();
         self.hold()
     }
 
@@ -656,6 +690,7 @@ impl Host {
         if self.effects.config.has(Mutant::AcceptInvalid) {
             self.blocks.insert(value.id, value.block.clone());
         } else if !self.fits(&proposal, near) {
+            self.say_if_off_clock(&proposal, near);
             return Ok(());
         }
         if let Some(block) = self.blocks.get(&value.id).cloned() {
@@ -678,6 +713,22 @@ impl Host {
             && header.time_ms > self.start.parent_time_ms;
         let fresh = proposal.pol_round.is_nil();
         follows && (!fresh || (near && header.proposer == proposal.validator.0))
+    }
+
+    /// A clock that is wrong looks like a network that is slow, so it is said; once for a height, or a liar fills our logs.
+    fn say_if_off_clock(&mut self, proposal: &SignedProposal, near: bool) {
+        let Some(header) = &proposal.value.block.header else { return };
+        if near || !proposal.pol_round.is_nil() || self.said_off_clock {
+            return;
+        }
+        self.said_off_clock = true;
+        let off_ms = i128::from(header.time_ms).saturating_sub(i128::from(self.now_ms));
+        self.effects.push(Action::Notice(Notice::ProposalOffClock {
+            height: self.start.height,
+            round: round_number(proposal.round),
+            proposer: proposal.validator,
+            off_ms: i64::try_from(off_ms).unwrap_or(i64::MAX),
+        }));
     }
 
     /// A certificate of votes, for this height only: those of another cannot be used later (`cc/handle/liveness.rs:90`).
@@ -727,19 +778,67 @@ impl Host {
         {
             return;
         }
+        let reason = RetireReason::UnknownSignature { height: shown.height, round: shown.round };
+        self.retire(shown.height, shown.round, reason);
+    }
+
+    /// Our key signs nothing from here on, and the record says so before anything else happens.
+    fn retire(&mut self, height: u64, round: u32, reason: RetireReason) {
         self.effects.guard.retire();
         self.effects.votes = false;
         if let Some(core) = &mut self.core {
             core.params.enabled = false;
         }
-        let retired = v1::KeyRetired { height: shown.height, round: shown.round };
+        // A record that was never begun has no height to append at; it is empty, so beginning it loses nothing.
+        if self.effects.guard.height() == 0 {
+            self.effects.push(Action::ResetWal { height: self.start.height });
+            self.effects.guard.begin(self.start.height);
+        }
         self.effects.append(v1::WalEntry {
             height: self.effects.guard.height(),
-            entry: Some(v1::wal_entry::Entry::KeyRetired(retired)),
+            entry: Some(v1::wal_entry::Entry::KeyRetired(v1::KeyRetired { height, round })),
         });
         self.effects.barrier();
-        let reason = RetireReason::UnknownSignature { height: shown.height, round: shown.round };
         self.effects.push(Action::StopSigning { reason });
+    }
+
+    /// An older copy of the signing record beside a current database: blocks of ours hold signatures of ours that the record
+    /// never saw. Certificates name signers by position in sets of the past, so each signature is tried with our key.
+    fn look_for_ourselves_in_our_blocks(&mut self) {
+        for certificate in std::mem::take(&mut self.effects.config.recent_certificates) {
+            let Some((shown, message, signatures)) =
+                codec::commit_statement(&self.effects.config.genesis_hash, &certificate)
+            else {
+                continue;
+            };
+            let foreign = signatures
+                .into_iter()
+                .any(|signature| self.effects.is_foreign(shown, message.clone(), signature));
+            if foreign && !self.effects.guard.is_retired() {
+                let (height, round) = (shown.height, shown.round);
+                self.retire(height, round, RetireReason::OlderRecord { height });
+            }
+        }
+    }
+
+    /// Our key was a validator's and is none's any more: it has voted its last height, which is persisted. It signs nothing
+    /// again, so that whoever finds an old disk cannot sign another past (PROTOCOL §6.2).
+    ///
+    /// A record that was begun shows that the key was seated once; a key that waits for its join has none. A record of this
+    /// height or a later one stands beside an older database, which may not have reached the key's first set yet.
+    fn leave_if_unseated(&mut self) {
+        let Some(key) = self.effects.own_key() else { return };
+        let last_height = self.effects.guard.height();
+        let seated =
+            self.start.validators.contains(&key) || self.start.next_validators.contains(&key);
+        if seated || last_height == 0 || last_height >= self.start.height || self.key_is_over {
+            return;
+        }
+        self.key_is_over = true;
+        if !self.effects.guard.is_retired() {
+            self.retire(last_height, 0, RetireReason::Unseated { last_height });
+        }
+        self.effects.push(Action::DestroyKey { last_height });
     }
 
     // ------------------------------------------------------------------------------------ timers

@@ -27,9 +27,11 @@ pub mod event;
 pub mod host;
 pub mod signature;
 
+mod ahead;
 mod clock;
 mod context;
 mod early;
+mod faults;
 mod guard;
 mod mutant;
 mod proposals;
@@ -40,7 +42,8 @@ mod timers;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use action::{Action, FaultReason, HaltReason, RetireReason, TimerId, ValidationId};
+pub use action::{Action, FaultReason, HaltReason, Notice, RetireReason, TimerId, ValidationId};
+pub use ahead::Checker;
 pub use codec::{MessageError, decode_entry, decode_message};
 pub use config::{HeightStart, HostConfig, SigningRecord, StartError, Timeouts};
 pub use context::ValidatorKey;

@@ -3,10 +3,11 @@
 //! Behind traits, so that a simulation may use a keyed hash: signatures are 95 % of the cost of a simulated height.
 //! Ed25519 is `verify_strict`, one at a time, never in batches (PROTOCOL §1.3).
 
-use crate::context::{SignatureBytes, ValidatorKey};
+use crate::context::{SignatureBytes, ValidatorKey, Validators};
 use ed25519_dalek::Signer as _;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Verifies validators' signatures.
 pub trait SignatureScheme: Send + Sync {
@@ -68,11 +69,20 @@ impl Signer for Ed25519Signer {
 /// member of a certificate made of votes it has seen.
 ///
 /// Keyed by all of (public key, signed bytes, signature), and only successes are kept (PROTOCOL II.2): a key that
-/// left out one of them would let a forger borrow another's verdict.
-#[derive(Default)]
+/// left out one of them would let a forger borrow another's verdict. Clones share one memory.
+#[derive(Clone, Default)]
 pub(crate) struct VerifiedSignatures {
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[derive(Default)]
+struct Memory {
     recent: BTreeSet<Checked>,
     older: BTreeSet<Checked>,
+    /// Set of the height being decided.
+    validators: Option<Validators>,
+    /// Set of the one after.
+    next: Option<Validators>,
 }
 
 type Checked = (ValidatorKey, SignatureBytes, Vec<u8>);
@@ -81,23 +91,52 @@ impl VerifiedSignatures {
     /// Two generations of this many: several heights of the largest validator set.
     const GENERATION_MAX: usize = 4_096;
 
+    // A thread that panicked in here left a set of true facts: the memory is good.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whose signatures are worth checking ahead.
+    pub(crate) fn note_validators(&self, validators: &Validators, next: &Validators) {
+        let mut memory = self.memory();
+        memory.validators = Some(validators.clone());
+        memory.next = Some(next.clone());
+    }
+
+    pub(crate) fn validators(&self) -> Option<Validators> {
+        self.memory().validators.clone()
+    }
+
+    pub(crate) fn is_member(&self, key: &ValidatorKey) -> bool {
+        let memory = self.memory();
+        [&memory.validators, &memory.next]
+            .into_iter()
+            .any(|set| set.as_ref().is_some_and(|set| set.contains(key)))
+    }
+
+    /// The check itself runs outside of the lock, so that no thread waits for another's arithmetic.
     pub(crate) fn verify(
-        &mut self,
+        &self,
         scheme: &dyn SignatureScheme,
         key: ValidatorKey,
         message: Vec<u8>,
         signature: SignatureBytes,
     ) -> bool {
         let checked = (key, signature, message);
-        if self.recent.contains(&checked) {
-            return true;
-        }
-        let good = self.older.contains(&checked) || scheme.verify(&key.0, &checked.2, &signature.0);
-        if good {
-            if self.recent.len() >= Self::GENERATION_MAX {
-                self.older = std::mem::take(&mut self.recent);
+        let known = {
+            let memory = self.memory();
+            if memory.recent.contains(&checked) {
+                return true;
             }
-            self.recent.insert(checked);
+            memory.older.contains(&checked)
+        };
+        let good = known || scheme.verify(&key.0, &checked.2, &signature.0);
+        if good {
+            let mut memory = self.memory();
+            if memory.recent.len() >= Self::GENERATION_MAX {
+                memory.older = std::mem::take(&mut memory.recent);
+            }
+            memory.recent.insert(checked);
         }
         good
     }

@@ -34,7 +34,11 @@ pub(crate) fn vote_of(
 }
 
 pub(crate) fn proposal(genesis: &Hash, proposal: &BlockProposal) -> Vec<u8> {
-    proposal_string(genesis, &proposal_statement(proposal))
+    proposal_of(genesis, &proposal_statement(proposal))
+}
+
+pub(crate) fn proposal_of(genesis: &Hash, statement: &v1::ProposalStatement) -> Vec<u8> {
+    proposal_string(genesis, statement)
 }
 
 pub(crate) fn proposal_statement(proposal: &BlockProposal) -> v1::ProposalStatement {

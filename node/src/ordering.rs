@@ -385,6 +385,18 @@ impl Ordering {
                 Action::PeerFault { peer, reason } => {
                     tracing::debug!(peer = ?peer, err = %reason, "a peer sent what no correct node sends");
                 }
+                // The network ends the connection once it knows how.
+                Action::Disconnect { peer } => {
+                    tracing::warn!(peer = ?peer, "a peer used up its budget of faults");
+                }
+                Action::Notice(notice) => tracing::warn!(err = %notice, "ordering notices"),
+                // The key store destroys the key once it knows how; the record keeps it from signing.
+                Action::DestroyKey { last_height } => {
+                    tracing::warn!(
+                        height = last_height,
+                        "this validator's key has voted its last height"
+                    );
+                }
                 Action::StopSigning { reason } => {
                     tracing::error!(event = "stopped_signing", err = %reason, "this validator's key never signs again");
                     self.status.send_modify(|status| {

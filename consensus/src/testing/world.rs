@@ -40,6 +40,9 @@ pub struct Counts {
     pub synced_blocks: u64,
     pub evidence: u64,
     pub faults_reported: u64,
+    pub disconnects: u64,
+    pub notices: u64,
+    pub keys_destroyed: u64,
     pub syncs: u64,
     pub round_max: u32,
     pub empty_blocks: u64,
@@ -435,6 +438,8 @@ impl World {
     fn config(&self, node: usize) -> HostConfig {
         let sim = &self.nodes[node];
         let mut config = HostConfig::new(GENESIS, self.scheme.clone());
+        let recent = sim.application.chain.iter().rev().take(8);
+        config.recent_certificates = recent.map(|one| one.certificate.clone()).collect();
         config.signer.clone_from(&sim.signer);
         config.heartbeat_ms = self.scenario.heartbeat_ms;
         config.announce_ms = 100;
@@ -660,6 +665,12 @@ impl World {
                 self.counts.faults_reported += 1;
                 self.checker.on_fault(node, usize::from(peer.0[0]) - 1, &reason);
             }
+            Action::Disconnect { peer } => {
+                self.counts.disconnects += 1;
+                self.checker.on_fault(node, usize::from(peer.0[0]) - 1, &"disconnected");
+            }
+            Action::Notice(_) => self.counts.notices += 1,
+            Action::DestroyKey { .. } => self.counts.keys_destroyed += 1,
             Action::StopSigning { reason } => self.checker.on_stop(node, &reason),
             Action::Halt { reason } => {
                 self.checker.on_stop(node, &reason);
