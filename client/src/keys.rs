@@ -11,8 +11,15 @@ use sillok_did_method::{KeyError, key_id, multikey, normalize_p256};
 use sillok_proto::Hash;
 use sillok_proto::v1::{Algorithm, KeySignature, PublicKey};
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Longest key file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 4096;
 
 /// Why a secret key cannot be made or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +55,14 @@ pub enum SecretKeyError {
     /// An X25519 key was asked to sign.
     #[error("an x25519 key agrees on secrets and signs nothing; sign with an ed25519 or p256 key")]
     KeyAgreementKey,
+    /// A key file that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do, without its contents.
+        reason: String,
+    },
     /// The signature could not be made.
     #[error("the key made no signature; restore the key file from its backup")]
     NotSigned,
@@ -92,6 +107,21 @@ impl FromStr for KeyAlgorithm {
             "x25519" => Ok(Self::X25519),
             _ => Err(SecretKeyError::UnknownAlgorithm { name: name.to_owned() }),
         }
+    }
+}
+
+/// The JSON of an operator's key file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    algorithm: String,
+    public_key: String,
+    secret: String,
+}
+
+impl Drop for StoredKey {
+    fn drop(&mut self) {
+        self.secret.zeroize();
     }
 }
 
@@ -165,6 +195,42 @@ impl SecretKey {
         sillok_did_method::check_key(&public)?;
         let key_id = key_id(&public);
         Ok(Self { secret, public, key_id })
+    }
+
+    /// Reads one key of an operator: `governance.key`, `validator.key` or `node.key`, as `sillok-node keys` made it.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretKeyError::File`]: missing, readable by others, or not a key file whose two halves belong together.
+    pub fn read_file(path: &Path) -> Result<Self, SecretKeyError> {
+        let wrong = |reason: &str| SecretKeyError::File {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let system = |error: std::io::Error| wrong(&format!("{error}; check the path"));
+        let file = File::open(path).map_err(system)?;
+        // Asked of the open file, so that the answer is about the bytes read.
+        let mode = file.metadata().map_err(system)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(wrong(&format!(
+                "it has mode {mode:04o}, so others can read the secret; run chmod 600 {}",
+                path.display()
+            )));
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(system)?;
+        let no_key = "it is not a key file; give one that `sillok-node keys` made";
+        let stored: StoredKey = serde_json::from_str(&text).map_err(|_| wrong(no_key))?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(&stored.secret, bytes.as_mut_slice()).map_err(|_| wrong(no_key))?;
+        if stored.algorithm != "Ed25519" {
+            return Err(wrong("its algorithm is not Ed25519; operators have no other keys"));
+        }
+        let key = Self::from_bytes(KeyAlgorithm::Ed25519, &bytes)?;
+        if stored.public_key != hex::encode(&key.public.point) {
+            return Err(wrong("its public key is not that of its secret; restore its backup"));
+        }
+        Ok(key)
     }
 
     /// The 32 bytes to store.

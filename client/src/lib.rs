@@ -4,6 +4,7 @@
 //!   keys ── identity ── transaction            what is signed, by whom
 //!   verify ── trust                            what is believed, and why (pure; files)
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
+//!   member ── evidence                         who runs the network, and who misbehaved
 //! ```
 //!
 //! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
@@ -41,6 +42,10 @@ pub mod connection;
 pub mod read;
 
 pub mod write;
+
+pub mod member;
+
+pub mod evidence;
 
 #[cfg(feature = "testing")]
 pub mod testing;

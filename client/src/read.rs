@@ -10,14 +10,17 @@ use crate::verify::{
     Answer, Asked, History, MAX_AGE_MS, Policy, Resolution, Stale, Verifier, VerifyError,
 };
 use sillok_did_method::{Did, format_datetime};
-use sillok_ledger::Chain;
 use sillok_ledger::light::{self, Fork, LightError, TrustedHeader};
-use sillok_ledger::proof::{VerifiedHeader, VerifiedReceipt};
+use sillok_ledger::proof::{VerifiedHeader, VerifiedReceipt, VerifiedState};
+use sillok_ledger::{Chain, TreeKey};
 use sillok_proto::{Hash, v1};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How often the set may change between a question and its answer before the client gives up.
+const CHANGES_MEANWHILE_MAX: usize = 4;
 
 /// Why there is no verified answer.
 #[derive(Debug, thiserror::Error)]
@@ -286,6 +289,55 @@ impl Client {
         Ok(answer)
     }
 
+    /// What the state holds at these keys: of members, grants and figures, none twice, at most 64.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn state(&self, keys: &[TreeKey]) -> Result<Answer<VerifiedState>, ReadError> {
+        let asked: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+        let (answer, _, _) = self
+            .ask(
+                |node, min_height| {
+                    let request = v1::GetStateRequest { keys: asked.clone(), min_height };
+                    async move { node.ledger().get_state(request).await }
+                },
+                |verifier, proof| verifier.leaves(keys, proof),
+            )
+            .await?;
+        Ok(answer)
+    }
+
+    /// Checks a receipt that was kept: also one that validators certified who were replaced since, which a node proves
+    /// by the history.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn kept_receipt(
+        &self,
+        id: &Hash,
+        receipt: &v1::Receipt,
+    ) -> Result<VerifiedReceipt, ReadError> {
+        let header = receipt.signed_header.as_ref().and_then(|signed| signed.header.as_ref());
+        let height = header.map_or(0, |header| header.height);
+        let mut last = None;
+        for node in self.connection.nodes() {
+            let claim = v1::Committed {
+                height,
+                index: receipt.path.as_ref().map_or(0, |path| path.index.try_into().unwrap_or(0)),
+                receipt: Some(receipt.clone()),
+            };
+            match self.committed(id, node, &claim).await {
+                Ok(committed) => return Ok(committed.receipt),
+                // Another node may have what this one lacks; a proof that does not hold does not get better.
+                Err(ReadError::Call(error)) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.map_or(ReadError::Call(CallError::NoNode), ReadError::Call))
+    }
+
     /// Where a transaction stands. Only [`TransactionState::Committed`] is proved; the others are one node's word.
     ///
     /// # Errors
@@ -387,7 +439,7 @@ impl Client {
         call: impl Fn(Node, u64) -> F,
         check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,
     ) -> Result<(Answer<T>, R, String), ReadError> {
-        let mut followed = false;
+        let mut followed = 0;
         loop {
             let trusted = self.trusted();
             let min_height = trusted.height.max(self.options.min_height);
@@ -402,8 +454,9 @@ impl Client {
                     self.extend(node, &trusted, signed, verified).await?;
                     return Ok((answer, response, node.address().to_owned()));
                 }
-                Err(error) if !followed && names_other_set(&error) => {
-                    followed = true;
+                // Once is enough, unless the set changes again meanwhile.
+                Err(error) if followed < CHANGES_MEANWHILE_MAX && names_other_set(&error) => {
+                    followed += 1;
                     self.follow(node).await?;
                 }
                 Err(error) => return Err(self.refuse(node, error)),
@@ -428,9 +481,19 @@ impl Client {
         };
         let mut trusted = self.trusted();
         let mut checked = self.check(&trusted, check);
-        if checked.as_ref().is_err_and(names_other_set) {
-            trusted = self.follow(node).await?;
-            checked = self.check(&trusted, check);
+        for _ in 0..CHANGES_MEANWHILE_MAX {
+            match &checked {
+                Err(VerifyError::Light(LightError::WrongValidatorSet { .. })) => {
+                    trusted = self.follow(node).await?;
+                    checked = self.check(&trusted, check);
+                }
+                Err(VerifyError::PastValidators { height }) => {
+                    let history = self.history_of(node, &trusted, *height).await?;
+                    checked =
+                        self.check(&trusted, |verifier| check(&verifier.with_history(&history)));
+                }
+                _ => break,
+            }
         }
         let receipt = checked.map_err(|error| self.refuse(node, error))?;
         if let Some(signed) = &proof.signed_header {
@@ -445,7 +508,7 @@ impl Client {
         check: impl Fn(&Verifier<'_>) -> Result<T, VerifyError>,
     ) -> Result<T, VerifyError> {
         let chain = self.chain();
-        check(&Verifier { chain: &chain, trusted, policy: self.policy() })
+        check(&Verifier::new(&chain, trusted, self.policy()))
     }
 
     /// The trusted header moves on to one that was verified from `base`, once that is shown to descend from it: a
@@ -483,6 +546,22 @@ impl Client {
         }
     }
 
+    /// What a node has to show that the header of `height` is an ancestor of the trusted one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Call`].
+    pub async fn history_of(
+        &self,
+        node: &Node,
+        trusted: &TrustedHeader,
+        height: u64,
+    ) -> Result<v1::HistoryProof, ReadError> {
+        let request = v1::GetHistoryProofRequest { height, at_height: trusted.height };
+        let mut ledger = node.ledger();
+        Ok(call_one(node, Duration::ZERO, ledger.get_history_proof(request)).await?)
+    }
+
     async fn check_descent(
         &self,
         node: &Node,
@@ -512,12 +591,8 @@ impl Client {
     }
 }
 
-fn names_other_set(error: &VerifyError) -> bool {
-    matches!(
-        error,
-        VerifyError::Light(LightError::WrongValidatorSet { .. })
-            | VerifyError::PastValidators { .. }
-    )
+const fn names_other_set(error: &VerifyError) -> bool {
+    matches!(error, VerifyError::Light(LightError::WrongValidatorSet { .. }))
 }
 
 fn unproved(error: CallError) -> ReadError {

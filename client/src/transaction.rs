@@ -162,6 +162,46 @@ impl OperationDraft {
         Self::new(Kind::DeactivateDid(v1::DeactivateDid { did, previous }), None)
     }
 
+    /// Opens a proposal about who runs the network; `operator`'s governance key signs it, and with that approves it.
+    #[must_use]
+    pub fn propose(operator: &Did, proposal: v1::Proposal) -> Self {
+        let operator = operator.digest().to_vec();
+        Self::new(Kind::Propose(v1::Propose { operator, proposal: Some(proposal) }), None)
+    }
+
+    /// Approves a proposal; `operator`'s governance key signs it.
+    #[must_use]
+    pub fn approve(operator: &Did, proposal_hash: &Hash) -> Self {
+        let (operator, proposal_hash) = (operator.digest().to_vec(), proposal_hash.to_vec());
+        Self::new(Kind::Approve(v1::Approve { operator, proposal_hash }), None)
+    }
+
+    /// Seats an approved validator key, which signs it. The header is one of this chain that is under 10 minutes old:
+    /// it shows that the node of the key is there and follows.
+    #[must_use]
+    pub fn join(
+        operator: &Did,
+        validator_key: &v1::PublicKey,
+        header_height: u64,
+        header_hash: &Hash,
+    ) -> Self {
+        let join = v1::Join {
+            operator: operator.digest().to_vec(),
+            validator_key: validator_key.point.clone(),
+            header_height,
+            header_hash: header_hash.to_vec(),
+        };
+        Self::new(Kind::Join(join), None)
+    }
+
+    /// Names a new validator key for the operator's own seat; its governance key signs it. The new key takes over when
+    /// it joins.
+    #[must_use]
+    pub fn rekey(operator: &Did, validator_key: &[u8; 32]) -> Self {
+        let (operator, validator_key) = (operator.digest().to_vec(), validator_key.to_vec());
+        Self::new(Kind::Rekey(v1::Rekey { operator, validator_key }), None)
+    }
+
     /// The operation.
     #[must_use]
     pub const fn operation(&self) -> &v1::Operation {
@@ -373,6 +413,12 @@ impl PartlySigned {
             self.sign(index, secret)?;
         }
         Ok(())
+    }
+
+    /// The network it is for.
+    #[must_use]
+    pub const fn genesis_hash(&self) -> &Hash {
+        &self.genesis_hash
     }
 
     /// Has this key signed operation `index`?

@@ -137,6 +137,14 @@ pub struct ValidatorFile {
     pub public_key: String,
     /// Digest of its organization's DID; hex.
     pub organization: String,
+    /// The first height it votes at; 0, which is left out, since genesis.
+    #[serde(default, skip_serializing_if = "is_genesis")]
+    pub since_height: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_genesis(height: &u64) -> bool {
+    *height == 0
 }
 
 fn set_file(set: &v1::ValidatorSet) -> Vec<ValidatorFile> {
@@ -145,6 +153,7 @@ fn set_file(set: &v1::ValidatorSet) -> Vec<ValidatorFile> {
         .map(|validator| ValidatorFile {
             public_key: hex::encode(&validator.public_key),
             organization: hex::encode(&validator.organization),
+            since_height: validator.since_height,
         })
         .collect()
 }
@@ -157,7 +166,7 @@ fn parse_set(file: &[ValidatorFile]) -> Result<v1::ValidatorSet, String> {
             Ok(v1::Validator {
                 public_key: bytes(&validator.public_key)?,
                 organization: bytes(&validator.organization)?,
-                since_height: 0,
+                since_height: validator.since_height,
             })
         })
         .collect::<Result<Vec<_>, String>>()?;
@@ -548,6 +557,7 @@ mod tests {
         let validator = |byte: u8| ValidatorFile {
             public_key: hex::encode([byte; 32]),
             organization: hex::encode([9; 32]),
+            since_height: u64::from(byte) - 1,
         };
         CheckpointFile {
             genesis_hash: Hash([1; 32]).to_string(),

@@ -44,9 +44,9 @@ pub enum VerifyError {
     /// The proof does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// A header from before the trusted one, certified by a set that is not in force any more.
+    /// A header from before the trusted one, certified by a set that is not in force any more. The history proves it.
     #[error(
-        "the answer is of height {height}, when another validator set was in force; resolve it again"
+        "the answer is of height {height}, certified by validators that were replaced since; their signatures say nothing any more, so name a --node that proves it by the history"
     )]
     PastValidators {
         /// Its height.
@@ -62,6 +62,17 @@ pub enum VerifyError {
         /// Height asked for.
         min_height: u64,
     },
+    /// The proved leaf holds something else.
+    #[error("the proved leaf is not {what} ({source}); update this program or ask another node")]
+    NotALeaf {
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with it.
+        source: CanonicalError,
+    },
+    /// The leaves that belong together kept changing between one answer and the next.
+    #[error("the members changed while they were read; read them again")]
+    Changing,
     /// The proved leaf is no head.
     #[error(
         "the proved leaf is not the head of a did ({source}); update this program or ask another node"
@@ -387,9 +398,40 @@ pub struct Verifier<'a> {
     pub trusted: &'a TrustedHeader,
     /// What the caller accepts.
     pub policy: Policy,
+    /// That the header of an answer is an ancestor of the trusted one: for what a replaced set certified.
+    pub history: Option<&'a v1::HistoryProof>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    /// Checks answers from `trusted` on.
+    #[must_use]
+    pub const fn new(chain: &'a Chain, trusted: &'a TrustedHeader, policy: Policy) -> Self {
+        Self { chain, trusted, policy, history: None }
+    }
+
+    /// The same with a proof that the header of the answer is an ancestor of the trusted one.
+    #[must_use]
+    pub const fn with_history(self, history: &'a v1::HistoryProof) -> Self {
+        Self { history: Some(history), ..self }
+    }
+
+    /// Checks what the state holds at `keys`, all of which the proof must cover.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]: the first thing that does not hold.
+    pub fn leaves(
+        &self,
+        keys: &[TreeKey],
+        proof: &v1::StateProof,
+    ) -> Result<Answer<VerifiedState>, VerifyError> {
+        let (state, answer) = self.proved(Some(proof))?;
+        for key in keys {
+            state.value(key)?;
+        }
+        Ok(answer.map(|()| state))
+    }
+
     /// Checks the answer to resolving `did`.
     ///
     /// # Errors
@@ -491,11 +533,12 @@ impl Verifier<'_> {
     ) -> Result<VerifiedReceipt, VerifyError> {
         let signed = receipt.signed_header.as_ref().ok_or(VerifyError::NoProof)?;
         let header = signed.header.as_ref().ok_or(LightError::Header(HeaderError::Missing))?;
-        if header.height >= self.trusted.height {
-            self.verify_header(signed)?;
-        }
-        let set = self.known_set(header)?;
-        let verified = proof::verify_receipt(self.chain.hash(), receipt, set)?;
+        let header = if header.height >= self.trusted.height {
+            self.verify_header(signed)?
+        } else {
+            self.past_header(signed, header)?
+        };
+        let verified = proof::verify_receipt_in(header, receipt)?;
         if verified.transaction_id != *id {
             return Err(VerifyError::OtherReceipt);
         }
@@ -513,14 +556,24 @@ impl Verifier<'_> {
         )
     }
 
-    /// The set that a header names, if it is the one in force at or just before the trusted header. A set passed by is
-    /// never used again: its keys may have been sold with old disks.
-    fn known_set(&self, header: &v1::Header) -> Result<&v1::ValidatorSet, VerifyError> {
-        [Some(&self.trusted.next_validators), self.trusted.validators.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|set| validator_set_hash(set).0.as_slice() == header.validator_set_hash)
-            .ok_or(VerifyError::PastValidators { height: header.height })
+    /// A header from before the trusted one: certified by the set that is in force, or in the history of the trusted
+    /// one. A set passed by is never used again: its keys may have been sold with old disks.
+    fn past_header(
+        &self,
+        signed: &v1::SignedHeader,
+        header: &v1::Header,
+    ) -> Result<VerifiedHeader, VerifyError> {
+        if let Some(history) = self.history {
+            return Ok(light::verify_past(self.trusted, header, history)?);
+        }
+        let set = &self.trusted.next_validators;
+        if validator_set_hash(set).0.as_slice() != header.validator_set_hash {
+            return Err(VerifyError::PastValidators { height: header.height });
+        }
+        // The certificate alone: that nothing is asked of the state.
+        let proof = v1::StateProof { signed_header: Some(signed.clone()), entries: Vec::new() };
+        let state = proof::verify_state_proof(self.chain.hash(), &proof, set)?;
+        Ok(state.header().clone())
     }
 
     /// What the proof shows of the state, and whether it is from before the trusted header.
@@ -528,11 +581,36 @@ impl Verifier<'_> {
         let signed = proof.signed_header.as_ref().ok_or(VerifyError::NoProof)?;
         let header = signed.header.as_ref().ok_or(LightError::Header(HeaderError::Missing))?;
         if self.policy.past && header.height < self.trusted.height {
-            let set = self.known_set(header)?;
-            return Ok((proof::verify_state_proof(self.chain.hash(), proof, set)?, true));
+            let verified = self.past_header(signed, header)?;
+            return Ok((proof::verify_entries(verified, &proof.entries)?, true));
         }
         let verified = self.verify_header(signed)?;
         Ok((proof::verify_entries(verified, &proof.entries)?, false))
+    }
+
+    /// What the proof shows of the state, and how old that is.
+    fn proved(
+        &self,
+        proof: Option<&v1::StateProof>,
+    ) -> Result<(VerifiedState, Answer<()>), VerifyError> {
+        let proof = proof.ok_or(VerifyError::NoProof)?;
+        let (state, superseded) = self.state(proof)?;
+        let header = state.header().clone();
+        if header.height() < self.policy.min_height {
+            return Err(VerifyError::BelowMinHeight {
+                height: header.height(),
+                min_height: self.policy.min_height,
+            });
+        }
+        let answer = Answer {
+            value: (),
+            age_ms: self.policy.now_ms.saturating_sub(header.time_ms()),
+            max_age_ms: self.policy.max_age_ms,
+            header,
+            signed_header: proof.signed_header.clone().unwrap_or_default(),
+            superseded,
+        };
+        Ok((state, answer))
     }
 
     fn proved_head(
@@ -546,15 +624,7 @@ impl Verifier<'_> {
                 expected: self.chain.network().to_owned(),
             });
         }
-        let proof = proof.ok_or(VerifyError::NoProof)?;
-        let (state, superseded) = self.state(proof)?;
-        let header = state.header().clone();
-        if header.height() < self.policy.min_height {
-            return Err(VerifyError::BelowMinHeight {
-                height: header.height(),
-                min_height: self.policy.min_height,
-            });
-        }
+        let (state, answer) = self.proved(proof)?;
         let head = match state.value(&TreeKey::did_head(&did.digest()))? {
             None => None,
             Some(bytes) => {
@@ -565,14 +635,6 @@ impl Verifier<'_> {
                 }
                 Some(head)
             }
-        };
-        let answer = Answer {
-            value: (),
-            age_ms: self.policy.now_ms.saturating_sub(header.time_ms()),
-            max_age_ms: self.policy.max_age_ms,
-            header,
-            signed_header: proof.signed_header.clone().unwrap_or_default(),
-            superseded,
         };
         Ok((head, answer))
     }

@@ -103,14 +103,14 @@ impl World {
     fn check_asked(&self, asked: Asked, answer: &v1::ResolveResponse) -> Result<(), VerifyError> {
         let (chain, trusted) = (self.network.chain(), self.trusted(3));
         let policy = Policy::at(START_MS + 5_000);
-        let verifier = Verifier { chain, trusted: &trusted, policy };
+        let verifier = Verifier::new(chain, &trusted, policy);
         verifier.resolution(&self.holder.did, asked, answer).map(|_| ())
     }
 
     fn check_history(&self, answer: &v1::HistoryResponse) -> Result<(), VerifyError> {
         let (chain, trusted) = (self.network.chain(), self.trusted(3));
         let policy = Policy::at(START_MS + 5_000);
-        let verifier = Verifier { chain, trusted: &trusted, policy };
+        let verifier = Verifier::new(chain, &trusted, policy);
         verifier.history(&self.holder.did, answer).map(|_| ())
     }
 }
@@ -119,7 +119,7 @@ impl World {
 fn a12_the_truth_is_verified_from_genesis_and_proofs_alone() {
     let world = world();
     let (chain, trusted) = (world.network.chain(), world.genesis());
-    let verifier = Verifier { chain, trusted: &trusted, policy: Policy::at(START_MS + 5_000) };
+    let verifier = Verifier::new(chain, &trusted, Policy::at(START_MS + 5_000));
     let answer = verifier.resolution(&world.holder.did, Asked::Current, &world.answer()).unwrap();
     let resolution = answer.fresh().unwrap();
     let version = resolution.version.as_ref().unwrap();
@@ -167,7 +167,7 @@ fn absence_is_verified() {
     let nobody = Identity::holder("test", KeyAlgorithm::P256, false, authority, None).unwrap().did;
     let answer = world.network.resolve_at(&nobody, None, 4).unwrap();
     let (chain, trusted) = (world.network.chain(), world.genesis());
-    let verifier = Verifier { chain, trusted: &trusted, policy: Policy::at(START_MS + 5_000) };
+    let verifier = Verifier::new(chain, &trusted, Policy::at(START_MS + 5_000));
     let answer = verifier.resolution(&nobody, Asked::Current, &answer).unwrap();
     assert_eq!(answer.fresh().unwrap().version, None);
 }
@@ -217,7 +217,7 @@ fn d8_absence_under_an_old_header_is_refused() {
     assert!(before.heads.is_empty());
     let trusted = world.trusted(3);
     let policy = Policy::at(START_MS + 5_000);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let verdict = verifier.resolution(&world.other.did, Asked::Current, &before);
     let expected = VerifyError::Light(LightError::Rollback { trusted: 3, offered: 2 });
     assert_eq!(verdict, Err(expected));
@@ -225,13 +225,13 @@ fn d8_absence_under_an_old_header_is_refused() {
     // A client that knows only genesis is told the age, and cannot take the answer for the present by mistake.
     let trusted = world.genesis();
     let policy = Policy::at(START_MS + 2_000 + 60_001);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let answer = verifier.resolution(&world.other.did, Asked::Current, &before).unwrap();
     assert_eq!(answer.fresh().unwrap_err().age_ms, 60_001);
 
     // One that was told a height out of band refuses.
     let policy = Policy { min_height: 3, ..Policy::at(START_MS + 5_000) };
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let verdict = verifier.resolution(&world.other.did, Asked::Current, &before);
     assert_eq!(verdict, Err(VerifyError::BelowMinHeight { height: 2, min_height: 3 }));
 }
@@ -271,7 +271,7 @@ fn a_proof_of_absence_with_a_version_is_refused() {
     answer.proof = before.proof;
     let trusted = world.genesis();
     let policy = Policy::at(START_MS + 5_000);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let verdict = verifier.resolution(&world.other.did, Asked::Current, &answer);
     assert_eq!(verdict, Err(VerifyError::PresentAndAbsent));
 }
@@ -336,7 +336,7 @@ fn the_answer_of_another_network_is_refused() {
     let elsewhere = Did::new("elsewhere", world.holder.did.digest()).unwrap();
     let trusted = world.genesis();
     let policy = Policy::at(START_MS + 5_000);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let verdict = verifier.resolution(&elsewhere, Asked::Current, &world.answer());
     assert!(matches!(verdict, Err(VerifyError::OtherNetwork { .. })));
 }
@@ -409,7 +409,7 @@ fn a_second_certified_header_of_a_height_is_a_fork() {
     rotate(&mut world, 5);
     let trusted = world.trusted(5);
     let policy = Policy::at(START_MS + 6_000);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let answer = branch.resolve_at(&world.holder.did, None, 5).unwrap();
     let verdict = verifier.resolution(&world.holder.did, Asked::Current, &answer).unwrap_err();
     let VerifyError::Light(LightError::Fork(fork)) = verdict else { panic!("{verdict}") };
@@ -422,7 +422,7 @@ fn a_receipt_is_verified_and_a_tampered_one_refused() {
     let world = world();
     let trusted = world.trusted(3);
     let policy = Policy::at(START_MS + 5_000);
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let receipt = world.network.receipt(&world.create_id).unwrap();
     // From before the trusted header: inclusion does not age.
     let verified = verifier.receipt(&world.create_id, receipt).unwrap();
@@ -453,7 +453,7 @@ fn an_answer_kept_on_disk_is_stale_once_a_higher_one_was_verified() {
     let kept = world.network.resolve_at(&world.holder.did, None, 2).unwrap();
     let trusted = world.trusted(4);
     let policy = Policy { past: true, ..Policy::at(START_MS + 5_000) };
-    let verifier = Verifier { chain: world.network.chain(), trusted: &trusted, policy };
+    let verifier = Verifier::new(world.network.chain(), &trusted, policy);
     let answer = verifier.resolution(&world.holder.did, Asked::Current, &kept).unwrap();
     assert!(answer.is_stale() && answer.fresh().is_err());
     assert_eq!(answer.even_if_stale().version.as_ref().unwrap().head.version, 2);

@@ -189,6 +189,22 @@ pub enum LightError {
     /// A first set that is none.
     #[error(transparent)]
     ValidatorSet(#[from] ValidatorSetError),
+    /// A history proof that ends elsewhere.
+    #[error(
+        "the history proof does not end at the trusted header of height {height}; ask another node"
+    )]
+    NotTheTrustedHeader {
+        /// Height of the trusted header.
+        height: u64,
+    },
+    /// A header of another branch.
+    #[error(
+        "the header of height {height} is not in the history of the trusted one; it was made up, or by keys that were retired"
+    )]
+    NotAnAncestor {
+        /// Its height.
+        height: u64,
+    },
     /// The path that should show the way from the trusted header to a newer one.
     #[error(transparent)]
     Ancestry(#[from] ProofError),
@@ -459,6 +475,34 @@ pub fn check_descent(
         return Err(trusted.fork(ancestor.hash(), newer));
     }
     Ok(())
+}
+
+/// Checks that `header` is the trusted header itself or an ancestor of it, by the history root alone. That is how what
+/// a replaced set certified is verified: its keys may have been sold with old disks, so its signatures say nothing any
+/// more (PROTOCOL §6.1, §6.2). The header that `proof` brings as the newer one must be the trusted one.
+///
+/// # Errors
+///
+/// [`LightError::NotTheTrustedHeader`], [`LightError::NotAnAncestor`], [`LightError::Ancestry`].
+pub fn verify_past(
+    trusted: &TrustedHeader,
+    header: &v1::Header,
+    proof: &v1::HistoryProof,
+) -> Result<VerifiedHeader, LightError> {
+    let past = VerifiedHeader::new(header);
+    if trusted.header_hash != Hash::default() && past.hash() == trusted.header_hash {
+        return Ok(past);
+    }
+    let newer = proof.signed_header.as_ref().and_then(|signed| signed.header.as_ref());
+    let newer = VerifiedHeader::new(newer.ok_or(HeaderError::Missing)?);
+    if newer.hash() != trusted.header_hash {
+        return Err(LightError::NotTheTrustedHeader { height: trusted.height });
+    }
+    let ancestor = proof::verify_ancestor(&trusted.genesis_hash, &newer, proof)?;
+    if ancestor.hash() != past.hash() {
+        return Err(LightError::NotAnAncestor { height: past.height() });
+    }
+    Ok(ancestor)
 }
 
 /// The set beside a header, if it is the one that the header names for the next height.

@@ -394,6 +394,19 @@ pub fn verify_receipt(
 ) -> Result<VerifiedReceipt, ProofError> {
     let header =
         certificate::verify_signed_header(genesis_hash, receipt.signed_header.as_ref(), set)?;
+    verify_receipt_in(VerifiedHeader::new(header), receipt)
+}
+
+/// Checks that a transaction stands in the block of `header`, which is already verified: by a certificate, or as an
+/// ancestor of a trusted header. The receipt's own header is not looked at.
+///
+/// # Errors
+///
+/// [`ProofError`]: the path does not lead to the transactions root of `header`.
+pub fn verify_receipt_in(
+    header: VerifiedHeader,
+    receipt: &v1::Receipt,
+) -> Result<VerifiedReceipt, ProofError> {
     let transaction_id = receipt_field("transaction_id", &receipt.transaction_id)?;
     let signatures = receipt_field("signatures_hash", &receipt.signatures_hash)?;
     let private_signatures =
@@ -405,11 +418,11 @@ pub fn verify_receipt(
     let Ok(count) = u32::try_from(path.size) else { return Err(oversized) };
     let Ok(index) = u32::try_from(path.index) else { return Err(oversized) };
     let computed = merkle_log::transactions_root_of(count, &head);
-    let expected = Hash::from_slice(&header.transactions_root).unwrap_or_default();
+    let expected = Hash::from_slice(&header.header.transactions_root).unwrap_or_default();
     if computed != expected {
         return Err(ProofError::NotInBlock { computed, expected });
     }
-    Ok(VerifiedReceipt { header: VerifiedHeader::new(header), transaction_id, index })
+    Ok(VerifiedReceipt { header, transaction_id, index })
 }
 
 /// Checks that an older header is an ancestor of one certified by `set`: no old key is needed (PROTOCOL §6.1).

@@ -304,7 +304,7 @@ pub(crate) fn verify(global: &Global, path: &Path, output: Output) -> Result<u8,
         min_height: options.min_height,
         past: true,
     };
-    let verifier = Verifier { chain: trust.chain(), trusted: trust.trusted(), policy };
+    let verifier = Verifier::new(trust.chain(), trust.trusted(), policy);
     let answer = verifier.resolution(&did, asked, &response)?;
     let from = format!("kept in {}", path.display());
     Ok(show(&answer, trust.chain().hash(), &from, output))

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use sillok_ledger::certificate::{CertificateError, HeaderError, header_hash, validator_set_hash};
 use sillok_ledger::light::{
-    CLOCK_DRIFT_MS, LightError, TrustedHeader, check_descent, follow, verify_header,
+    CLOCK_DRIFT_MS, LightError, TrustedHeader, check_descent, follow, verify_header, verify_past,
 };
 use sillok_ledger::proof::ProofError;
 use sillok_proto::{Hash, v1};
@@ -271,6 +271,36 @@ fn a_branch_further_on_is_found_by_asking_for_the_descent() {
         LightError::Ancestry(ProofError::WrongHistoryIndex { index: 7, height: 10 })
     );
     check_descent(&trusted, &chain.signed(TIP), &chain.history(TIP, 10)).unwrap();
+}
+
+#[test]
+fn a21_what_a_replaced_set_certified_is_proved_by_the_history_and_by_it_alone() {
+    let chain = chain();
+    let trusted = trusted_at(TIP);
+    for height in [0, 3, 5, 12, 19, TIP] {
+        let proof = chain.history(TIP, height.min(TIP - 1));
+        let verified = verify_past(&trusted, &chain.header(height), &proof).unwrap();
+        assert_eq!(verified.hash(), header_hash(&chain.header(height)));
+    }
+    // The keys of the first set, sold with their disks, sign another past: their signatures are not even looked at.
+    let mut other = chain.header(3);
+    other.state_root = vec![9; 32];
+    assert_eq!(
+        verify_past(&trusted, &other, &chain.history(TIP, 3)).unwrap_err(),
+        LightError::NotAnAncestor { height: 3 }
+    );
+    let branch = TestChain::new(TIP, Some(3), set_at);
+    let proof = branch.history(TIP, 3);
+    assert_eq!(
+        verify_past(&trusted, &branch.header(3), &proof).unwrap_err(),
+        LightError::NotTheTrustedHeader { height: TIP }
+    );
+    let mut stolen = proof;
+    stolen.signed_header = Some(chain.signed(TIP));
+    assert!(matches!(
+        verify_past(&trusted, &branch.header(3), &stolen).unwrap_err(),
+        LightError::Ancestry(ProofError::Log(_))
+    ));
 }
 
 #[test]
