@@ -5,10 +5,13 @@ mod arguments;
 mod checkpoint;
 mod failure;
 mod key;
+mod member;
 mod network;
+mod operation;
 mod output;
 mod read;
 mod session;
+mod tx;
 mod write;
 
 use arguments::{Arguments, Command};
@@ -59,9 +62,17 @@ async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 write::deactivate(global, arguments, output).await
             }
         },
-        Command::Tx(arguments::TxCommand::Status { id, wait }) => {
-            network::transaction(global, id, *wait, output).await
-        }
+        Command::Tx(command) => match command {
+            arguments::TxCommand::Status { id, wait } => {
+                network::transaction(global, id, *wait, output).await
+            }
+            arguments::TxCommand::Show { file } => tx::show(global, file, output),
+            arguments::TxCommand::Sign { file, key } => tx::sign(global, file, key, output),
+            arguments::TxCommand::Submit { file, submitter } => {
+                tx::submit(global, file, submitter, output).await
+            }
+        },
+        Command::Member(command) => member::run(global, command, output).await,
         Command::Network(arguments::NetworkCommand::Status) => {
             network::status(global, output).await
         }

@@ -6,10 +6,10 @@
 
 use crate::read::{Client, ReadError};
 use crate::verify::{Answer, VerifyError};
+use sillok_ledger::TreeKey;
 use sillok_ledger::certificate::quorum;
 use sillok_ledger::proof::VerifiedState;
-use sillok_ledger::{LeafKind, TreeKey};
-use sillok_proto::{Hash, Tag, decode, v1};
+use sillok_proto::{Hash, decode, v1};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -19,23 +19,6 @@ const LEAF_BYTES_MAX: usize = 64 * 1024;
 const LEAVES_AT_ONCE: usize = 60;
 /// How often the members may change while they are read.
 const ATTEMPTS: usize = 5;
-/// How many heights after the one that executes it a change takes effect.
-pub const MEMBERSHIP_DELAY: u64 = 2;
-
-/// The name of a proposal: what approvals cover.
-#[must_use]
-pub fn proposal_hash(genesis_hash: &Hash, proposal: &v1::Proposal) -> Hash {
-    Tag::GovernanceProposal.hash_message_in(genesis_hash, proposal)
-}
-
-fn members_key() -> TreeKey {
-    TreeKey::new(LeafKind::Governance, b"members")
-}
-
-fn proposal_key(hash: &Hash) -> TreeKey {
-    TreeKey::new(LeafKind::Governance, &[b"proposal", [0].as_slice(), &hash.0].concat())
-}
-
 /// Whether a member's validator votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -203,7 +186,7 @@ fn leaf<M: prost::Message + Default>(
 }
 
 fn members_leaf(state: &VerifiedState) -> Result<v1::Members, VerifyError> {
-    Ok(leaf(state, &members_key(), "the leaf of the members")?.unwrap_or_default())
+    Ok(leaf(state, &TreeKey::members(), "the leaf of the members")?.unwrap_or_default())
 }
 
 impl Client {
@@ -213,7 +196,7 @@ impl Client {
     ///
     /// [`ReadError`].
     pub async fn members(&self) -> Result<Answer<Members>, ReadError> {
-        let mut answer = self.state(&[members_key()]).await?;
+        let mut answer = self.state(&[TreeKey::members()]).await?;
         'changed: for _ in 0..ATTEMPTS {
             let known = members_leaf(answer.even_if_stale()).map_err(unreadable)?;
             let organizations = hashes(&known.operators);
@@ -225,7 +208,7 @@ impl Client {
             let mut found = Vec::new();
             for chunk in keys.chunks(LEAVES_AT_ONCE) {
                 // With the leaf of the members, which shows whether they belong together.
-                let asked: Vec<TreeKey> = [&[members_key()], chunk].concat();
+                let asked: Vec<TreeKey> = [&[TreeKey::members()], chunk].concat();
                 answer = self.state(&asked).await?;
                 if members_leaf(answer.even_if_stale()).map_err(unreadable)? != known {
                     continue 'changed;
@@ -244,7 +227,7 @@ impl Client {
     ///
     /// [`ReadError`].
     pub async fn proposal(&self, hash: &Hash) -> Result<Answer<Option<Proposed>>, ReadError> {
-        let key = proposal_key(hash);
+        let key = TreeKey::proposal(hash);
         let answer = self.state(&[key]).await?;
         let record = leaf(answer.even_if_stale(), &key, "a proposal").map_err(unreadable)?;
         let proposed = record.map(|record| Proposed { hash: *hash, record });
@@ -268,7 +251,7 @@ impl Client {
         let hashes: Vec<Hash> = hashes.into_iter().collect();
         let mut proposals = Vec::new();
         for chunk in hashes.chunks(LEAVES_AT_ONCE) {
-            let keys: Vec<TreeKey> = chunk.iter().map(proposal_key).collect();
+            let keys: Vec<TreeKey> = chunk.iter().map(TreeKey::proposal).collect();
             let answer = self.state(&keys).await?;
             for (hash, key) in chunk.iter().zip(&keys) {
                 let record = leaf(answer.even_if_stale(), key, "a proposal").map_err(unreadable)?;

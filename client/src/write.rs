@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long a transaction may wait to be ordered, in milliseconds of ledger time.
 const LIFE_MS: u64 = 60_000;
+/// How far ledger time may be behind the clock when a long-lived transaction is submitted at once.
+const WINDOW_MARGIN_MS: u64 = 15_000;
 /// Longest time a node is asked to wait in one request.
 const WAIT_ONCE: Duration = Duration::from_secs(20);
 
@@ -322,6 +324,128 @@ impl Client {
             .secret_for(&document, relationship, time_ms)
             .cloned()
             .ok_or_else(|| WriteError::NoKey { did: identity.did.clone(), purpose })
+    }
+
+    /// The latest time until which a transaction made now may be ordered: for signatures that are carried from machine
+    /// to machine. The ledger takes no more than its window (5 minutes unless the genesis says otherwise).
+    #[must_use]
+    pub fn latest_valid_until_ms(&self) -> u64 {
+        let window_ms = self.lock().chain().parameters().valid_until_window_ms;
+        let now_ms = self.options().clock.now_ms();
+        // Ledger time may be a little behind the clock.
+        now_ms.saturating_add(window_ms.saturating_sub(WINDOW_MARGIN_MS.min(window_ms / 4)))
+    }
+
+    /// An operation that `submitter` will bring, not signed yet.
+    #[must_use]
+    pub fn partly(
+        &self,
+        submitter: &Did,
+        operation: OperationDraft,
+        valid_until_ms: u64,
+    ) -> PartlySigned {
+        TransactionBuilder::new(self.genesis_hash(), submitter, valid_until_ms)
+            .push(operation, Terms::NAMED)
+            .freeze()
+    }
+
+    /// Signs as the submitter, brings the transaction, and waits until its receipt is verified.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn bring(
+        &self,
+        partly: PartlySigned,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        let key = self.acting_key(submitter, SUBMIT).await?;
+        let transaction = partly.submit(&key)?;
+        self.submit(&transaction, Duration::from_millis(LIFE_MS)).await
+    }
+
+    /// An operation about members, signed by the key that it takes: an operator's governance key, or for a join the new
+    /// validator key.
+    async fn govern(
+        &self,
+        operation: OperationDraft,
+        key: &SecretKey,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        self.current(&submitter.did).await?;
+        let mut partly = self.partly(&submitter.did, operation, self.valid_until_ms());
+        partly.sign(0, key)?;
+        self.bring(partly, submitter).await
+    }
+
+    /// Opens a proposal about members in the name of `operator`, which approves it with that.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn propose(
+        &self,
+        operator: &Did,
+        governance_key: &SecretKey,
+        proposal: v1::Proposal,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        self.govern(OperationDraft::propose(operator, proposal), governance_key, submitter).await
+    }
+
+    /// Approves a proposal in the name of `operator`.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn approve(
+        &self,
+        operator: &Did,
+        governance_key: &SecretKey,
+        proposal_hash: &Hash,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        let operation = OperationDraft::approve(operator, proposal_hash);
+        self.govern(operation, governance_key, submitter).await
+    }
+
+    /// Names a new validator key for the seat of `operator`.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn rekey(
+        &self,
+        operator: &Did,
+        governance_key: &SecretKey,
+        validator_key: &[u8; 32],
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        let operation = OperationDraft::rekey(operator, validator_key);
+        self.govern(operation, governance_key, submitter).await
+    }
+
+    /// Seats an approved validator key of `operator`, over the newest header that was verified.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn join(
+        &self,
+        operator: &Did,
+        validator_key: &SecretKey,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        // Moves the trusted header on, so that it is young.
+        self.current(&submitter.did).await?;
+        let trusted = self.trusted();
+        let operation = OperationDraft::join(
+            operator,
+            validator_key.public(),
+            trusted.height,
+            &trusted.header_hash,
+        );
+        self.govern(operation, validator_key, submitter).await
     }
 
     async fn draft(

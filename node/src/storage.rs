@@ -11,6 +11,7 @@
 
 pub mod key_value;
 pub mod memory;
+mod proposals;
 mod rocks;
 
 use key_value::{Batch, KeyValue};

@@ -97,9 +97,18 @@ pub(crate) enum Command {
     /// Create, change and resolve DIDs
     #[command(subcommand)]
     Did(DidCommand),
-    /// Ask for a transaction
+    /// Ask for a transaction; sign and submit one that came in a file
     #[command(subcommand)]
     Tx(TxCommand),
+    /// Who runs the network: show it, propose changes, approve them, join
+    ///
+    /// A new operator, from the proposal to its first vote:
+    ///   sillok member propose admit DID --keys keys.json --governance-key governance.key
+    ///   sillok member approve HASH --governance-key governance.key
+    ///   sillok member join --dir node
+    ///   sillok member list
+    #[command(subcommand, verbatim_doc_comment)]
+    Member(MemberCommand),
     /// Ask nodes how they are
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -356,6 +365,205 @@ pub(crate) enum TxCommand {
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
         wait: Duration,
     },
+    /// Show what a transaction in a file would do, and who signed it; asks no node
+    Show {
+        /// The file that another command wrote with --out
+        file: PathBuf,
+    },
+    /// Sign a transaction in a file, on the machine that has the key; asks no node
+    ///
+    ///   sillok tx sign approve.part --key governance.key
+    ///
+    /// Read what is printed before you hand the file back: that is what you signed. The genesis
+    /// must be at hand (--genesis), since every signature is for one network.
+    #[command(verbatim_doc_comment)]
+    Sign {
+        /// The file; the signature is added to it
+        file: PathBuf,
+        /// The key: governance.key or validator.key of an operator, or an identity file
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Sign a transaction in a file as its submitter, submit it, and wait for its receipt
+    Submit {
+        /// The file, signed by its authors
+        file: PathBuf,
+        /// Identity file of the organization that submits
+        #[arg(long, env = "SILLOK_SUBMITTER", value_name = "FILE")]
+        submitter: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Members, their keys and whether they vote; observers; all proved
+    List,
+    /// Propose a change of members; the proposer approves it with that
+    #[command(subcommand)]
+    Propose(ProposeCommand),
+    /// Approve a proposal in the name of an operator
+    ///
+    ///   sillok member show HASH
+    ///   sillok member approve HASH --governance-key governance.key
+    ///
+    /// Where the governance key is on a machine of its own:
+    ///   sillok member approve HASH --operator DID --out approve.part
+    ///   sillok tx sign approve.part --key governance.key      (there)
+    ///   sillok tx submit approve.part                         (here, within 4 minutes)
+    #[command(verbatim_doc_comment)]
+    Approve {
+        /// The proposal's hash: 64 hex digits
+        #[arg(value_parser = hash)]
+        proposal: Hash,
+        #[command(flatten)]
+        signing: SigningArguments,
+    },
+    /// Proposals, their approvals and what came of them
+    Proposals {
+        /// Also those that were executed or expired
+        #[arg(long)]
+        all: bool,
+    },
+    /// One proposal: what it changes, who approved it, what is next
+    Show {
+        /// The proposal's hash: 64 hex digits
+        #[arg(value_parser = hash)]
+        proposal: Hash,
+    },
+    /// Name a new validator key for your own seat, once a day, without asking anybody
+    ///
+    ///   sillok-node keys --validator-only --out fresh
+    ///   sillok member rekey --validator-key KEY --governance-key governance.key
+    ///   sillok member join --dir node
+    ///
+    /// The old key votes until the new one joins.
+    #[command(verbatim_doc_comment)]
+    Rekey {
+        /// The new validator key: 64 hex digits
+        #[arg(long, value_name = "KEY", value_parser = key)]
+        validator_key: [u8; 32],
+        #[command(flatten)]
+        signing: SigningArguments,
+    },
+    /// Seat an approved validator key, by the key itself, from where its node runs
+    ///
+    ///   sillok member join --dir node
+    ///
+    /// Start the node first and let it catch up: from its height on the network counts on its votes.
+    #[command(verbatim_doc_comment)]
+    Join {
+        /// The node's directory, which has the key in validator/validator.key
+        #[arg(long, value_name = "DIR", required_unless_present = "key", conflicts_with = "key")]
+        dir: Option<PathBuf>,
+        /// The key file itself
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Identity file of the organization that submits
+        #[arg(long, env = "SILLOK_SUBMITTER", value_name = "FILE")]
+        submitter: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProposeCommand {
+    /// A new operator, seated when its validator key joins
+    ///
+    ///   sillok member propose admit DID --keys keys.json --archive --governance-key governance.key
+    ///
+    /// keys.json is what `sillok-node keys --json` printed on the new operator's machine.
+    #[command(verbatim_doc_comment)]
+    Admit {
+        /// The organization's DID
+        #[arg(value_parser = did)]
+        organization: Did,
+        /// Its three public keys
+        #[arg(long, value_name = "FILE")]
+        keys: PathBuf,
+        /// It keeps all blocks
+        #[arg(long)]
+        archive: bool,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// New keys for an operator that lost its own; node and governance key are in force at once
+    Replace {
+        /// The organization's DID
+        #[arg(value_parser = did)]
+        organization: Did,
+        /// Its three public keys; node and governance key may be the old ones
+        #[arg(long, value_name = "FILE")]
+        keys: PathBuf,
+        /// It keeps all blocks
+        #[arg(long)]
+        archive: bool,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// An operator goes; its votes do not count from two heights after the last approval on
+    Remove {
+        /// The organization's DID
+        #[arg(value_parser = did)]
+        organization: Did,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// A node that replicates without voting
+    AdmitObserver {
+        /// Its node key: 64 hex digits
+        #[arg(value_parser = key)]
+        node_key: [u8; 32],
+        /// It keeps all blocks
+        #[arg(long)]
+        archive: bool,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// An observer goes
+    RemoveObserver {
+        /// Its node key: 64 hex digits
+        #[arg(value_parser = key)]
+        node_key: [u8; 32],
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProposeArguments {
+    /// How long it can be approved and joined under, at most 30 days
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub(crate) expires_in: Duration,
+    #[command(flatten)]
+    pub(crate) signing: SigningArguments,
+}
+
+/// In whose name it is signed, by which key, and who brings it.
+#[derive(Debug, Args)]
+pub(crate) struct SigningArguments {
+    /// The governance key file of an operator
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "out",
+        conflicts_with = "out",
+        help_heading = "Signing"
+    )]
+    pub(crate) governance_key: Option<PathBuf>,
+    /// The DID of that operator; needed with --out, else known by its key
+    #[arg(
+        long,
+        value_name = "DID",
+        value_parser = did,
+        required_unless_present = "governance_key",
+        help_heading = "Signing"
+    )]
+    pub(crate) operator: Option<Did>,
+    /// Write the transaction to this new file, to be signed where the key is, instead of submitting it
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    pub(crate) out: Option<PathBuf>,
+    /// Identity file of the organization that submits
+    #[arg(long, env = "SILLOK_SUBMITTER", value_name = "FILE", help_heading = "Signing")]
+    pub(crate) submitter: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -386,6 +594,13 @@ fn hash(text: &str) -> Result<Hash, String> {
         .ok()
         .and_then(|bytes| Hash::from_slice(&bytes))
         .ok_or_else(|| "an id is 64 hex digits; copy it whole".to_owned())
+}
+
+fn key(text: &str) -> Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes)
+        .map_err(|_| "a public key is 64 hex digits; copy it whole".to_owned())?;
+    Ok(bytes)
 }
 
 fn datetime(text: &str) -> Result<u64, String> {

@@ -102,6 +102,7 @@ impl From<VerifyError> for Failure {
         let message = error.to_string();
         match error {
             VerifyError::OtherNetwork { .. } => Self::usage(message),
+            VerifyError::Changing => Self::new(EXIT_FAILED, "CHANGING", message),
             // About this machine, not about the answer.
             VerifyError::Light(LightError::Expired { .. }) => {
                 Self::new(EXIT_FAILED, "TRUST_EXPIRED", message)

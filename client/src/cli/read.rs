@@ -163,7 +163,7 @@ fn written_by_json(did: &Did, head: &v1::Head) -> Value {
     Value::Array(writers.map(|(role, did)| json!({ "role": role, "did": did })).collect())
 }
 
-fn did_text(network: &str, digest: Hash) -> String {
+pub(super) fn did_text(network: &str, digest: Hash) -> String {
     Did::new(network, digest).map_or_else(|_| digest.to_string(), |did| did.to_string())
 }
 
@@ -172,7 +172,7 @@ fn did_or(network: &str, digest: &[u8], none: &str) -> String {
 }
 
 /// What the answer rests on, for programs.
-fn verification<T>(answer: &Answer<T>, genesis_hash: &Hash) -> Value {
+pub(super) fn verification<T>(answer: &Answer<T>, genesis_hash: &Hash) -> Value {
     let certificate = answer.signed_header().certificate.as_ref();
     json!({
         "status": if answer.is_stale() { "STALE" } else { "VALID" },
@@ -186,7 +186,12 @@ fn verification<T>(answer: &Answer<T>, genesis_hash: &Hash) -> Value {
     })
 }
 
-fn verified_line<T>(answer: &Answer<T>, genesis_hash: &Hash, from: &str, output: Output) {
+pub(super) fn verified_line<T>(
+    answer: &Answer<T>,
+    genesis_hash: &Hash,
+    from: &str,
+    output: Output,
+) {
     let signatures =
         answer.signed_header().certificate.as_ref().map_or(0, |one| one.signatures.len());
     let line = format!(

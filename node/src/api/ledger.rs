@@ -17,6 +17,8 @@ use tonic::{Code, Request, Response, Status};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Events ready for a subscriber that reads slowly.
 const EVENTS_READY_MAX: usize = 256;
+/// Most proposals in a list.
+const PROPOSALS_MAX: usize = 10_000;
 /// Most light blocks in a bundle; a client that needs more asks again from the last one.
 const LIGHT_BLOCKS_MAX: usize = 1_000;
 
@@ -190,7 +192,11 @@ impl LedgerService for Api {
         &self,
         _request: Request<v1::GetProposalsRequest>,
     ) -> Result<Response<v1::GetProposalsResponse>, Status> {
-        Err(Status::unimplemented("this node does not list proposals; ask by their hashes"))
+        let ledger = self.ledger.clone();
+        let read = move || ledger.storage.proposals(ledger.chain.hash(), PROPOSALS_MAX);
+        let found = self.blocking(read).await?.map_err(failed("get_proposals"))?;
+        let proposal_hashes = found.iter().map(|hash| hash.to_vec()).collect();
+        Ok(Response::new(v1::GetProposalsResponse { proposal_hashes }))
     }
 
     async fn get_members(
