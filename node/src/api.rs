@@ -8,6 +8,7 @@ mod evidence;
 mod ledger;
 pub mod problem;
 mod resolver;
+mod sets;
 mod state;
 
 use crate::ledger::Ledger;

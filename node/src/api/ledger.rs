@@ -3,8 +3,8 @@
 use super::Api;
 use super::problem::{self, Refused, failed};
 use crate::ledger::SubmitError;
-use crate::storage::{Storage, StorageError};
-use sillok_ledger::{Retry, TRANSACTION_BYTES_MAX, Tip, TransactionLeaf};
+use crate::storage::StorageError;
+use sillok_ledger::{Retry, TRANSACTION_BYTES_MAX, TransactionLeaf};
 use sillok_proto::v1::ledger_server::Ledger as LedgerService;
 use sillok_proto::{CanonicalError, Hash, v1};
 use std::pin::Pin;
@@ -19,8 +19,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const EVENTS_READY_MAX: usize = 256;
 /// Most proposals in a list.
 const PROPOSALS_MAX: usize = 10_000;
-/// Most light blocks in a bundle; a client that needs more asks again from the last one.
-const LIGHT_BLOCKS_MAX: usize = 1_000;
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
@@ -135,8 +133,11 @@ impl LedgerService for Api {
             0 => next,
             height => height,
         };
-        // No operation of this protocol version changes the set.
-        let validators = if height <= next + 1 { Some(tip.validators.clone()) } else { None };
+        let ledger = self.ledger.clone();
+        let validators = self
+            .blocking(move || super::sets::validators(&ledger.storage, &tip, height))
+            .await?
+            .map_err(failed("get_validators"))?;
         if validators.is_none() {
             return Err(self.no_such_height(height).into());
         }
@@ -149,7 +150,7 @@ impl LedgerService for Api {
     ) -> Result<Response<v1::TrustBundle>, Status> {
         let from = request.into_inner().from_height;
         let ledger = self.ledger.clone();
-        self.blocking(move || trust_bundle(&ledger.storage, &ledger.tip(), from))
+        self.blocking(move || super::sets::trust_bundle(&ledger.storage, &ledger.tip(), from))
             .await?
             .map(Response::new)
             .map_err(failed("get_trust_bundle"))
@@ -260,22 +261,6 @@ fn not_canonical(error: &CanonicalError) -> Refused {
         CanonicalError::NotCanonical => Refused::malformed("NOT_CANONICAL", error.to_string()),
         _ => Refused::malformed("MALFORMED", error.to_string()),
     }
-}
-
-/// The light blocks from a client's trusted height on at which the set changed, and the last one.
-fn trust_bundle(storage: &Storage, tip: &Tip, from: u64) -> Result<v1::TrustBundle, StorageError> {
-    let mut light_blocks = Vec::new();
-    // No operation of this protocol version changes the set, so the last light block is all there is to follow.
-    if tip.height() > from
-        && light_blocks.len() < LIGHT_BLOCKS_MAX
-        && let Some(signed_header) = storage.signed_header(tip.height())?
-    {
-        light_blocks.push(v1::LightBlock {
-            signed_header: Some(signed_header),
-            next_validators: Some(tip.validators.clone()),
-        });
-    }
-    Ok(v1::TrustBundle { light_blocks })
 }
 
 impl Api {
