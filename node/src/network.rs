@@ -11,14 +11,24 @@
 //! ```
 //!
 //! What always holds:
-//! - A peer whose node key is not in the allowed set is disconnected at once (PROTOCOL II.5).
+//! - Who is not a member is disconnected at once, and is served nothing (PROTOCOL II.5). See [`Members`].
+//! - Consensus messages come over connections of validators' nodes only. Gossip tells us the peer whose connection, proved
+//!   by its node key, carried the frame (`propagation_source`), and that is all it can tell: who wrote the message is
+//!   known by the validator's signature in it. A validator's message that did not reach us directly reaches us through
+//!   another validator, which keeps for others only what its own host found good ([`NetworkHandle::judge`]); observers
+//!   keep nothing for others, since nobody would take it from them. So every hander is a validator that has checked what
+//!   it hands over, and a fault in it is the hander's. Everybody hears: each message goes from its author to all that
+//!   listen, members that do not vote included.
+//! - A peer that makes faults, or floods, is banned for a while: see `conduct`.
 //! - Every queue is bounded, for each peer apart, and a full one drops: transactions have their own, so they never
 //!   displace a vote. Drops are counted ([`Counters`]), not logged: strangers must not fill our disk.
 //! - A peer's fault is `debug!`.
 
 mod address;
 mod behaviour;
+mod conduct;
 mod dialing;
+mod gate;
 mod inbox;
 mod sync_codec;
 mod task;
@@ -27,17 +37,19 @@ pub use address::{AddressError, ListenAddress, NodeKey, PeerAddress};
 
 use crate::keys::SecretKey;
 use bytes::Bytes;
+use libp2p::gossipsub::MessageId;
 use libp2p::identity;
 use libp2p::request_response::ResponseChannel;
 use prost::Message;
 use sillok_proto::Hash;
 use sillok_proto::v1::{SyncRequest, SyncResponse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Longest answer to a request for blocks, in bytes. Answer with as many blocks as fit, and one at least.
 pub const SYNC_RESPONSE_BYTES_MAX: usize = sync_codec::RESPONSE_BYTES_MAX;
@@ -53,14 +65,31 @@ pub struct NetworkConfig {
     pub genesis_hash: Hash,
     /// Where to listen; port 0 takes any free one.
     pub listen: Vec<ListenAddress>,
-    /// Peers to dial, for ever. Those that are not allowed (yet) are left alone.
+    /// Peers to dial, for ever. Those that are no members (yet) are left alone; see [`Members::stale`].
     pub peers: Vec<PeerAddress>,
-    /// Whose connections are kept: current and next validators and admitted observers, by node key.
-    pub allowed: BTreeSet<NodeKey>,
+    /// Who may be connected.
+    pub members: Members,
     /// Longest consensus message, in bytes: a block and the proposal around it.
     pub consensus_bytes_max: usize,
     /// Longest transaction, in bytes.
     pub transaction_bytes_max: usize,
+}
+
+/// Who may be connected, by node key, and what for (PROTOCOL II.5). Our own key in it does no harm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Nodes of current and next validators: their consensus messages are taken.
+    pub validators: BTreeSet<NodeKey>,
+    /// Operators that may join and admitted observers: they hear everything, send transactions, and are served blocks
+    /// and snapshots.
+    pub others: BTreeSet<NodeKey>,
+    /// Validators that have just left, and the last height they voted at: they are served blocks up to it, so that they
+    /// learn that it was their last, and hear nothing more.
+    pub leaving: BTreeMap<NodeKey, u64>,
+    /// The record is too old to know who is a member now: a new node's, or one's that was away for long. Then the peers
+    /// that the operator configured may be asked for blocks too; they are sent and served nothing. It is how a node finds
+    /// its way back when all members it knows of are gone.
+    pub stale: bool,
 }
 
 /// Why the network could not be started.
@@ -151,6 +180,8 @@ pub enum NetworkEvent {
         peer: NodeKey,
         /// An encoded `ConsensusMessage`.
         bytes: Bytes,
+        /// Names it in [`NetworkHandle::judge`].
+        id: GossipId,
     },
     /// A peer's highest block.
     Tip {
@@ -169,6 +200,10 @@ pub enum NetworkEvent {
         channel: SyncChannel,
     },
 }
+
+/// The name of a message that a peer gossiped.
+#[derive(Debug, Clone)]
+pub struct GossipId(MessageId);
 
 /// A transaction that a peer gossiped, as bytes nobody has looked at yet.
 #[derive(Debug, Clone)]
@@ -251,6 +286,17 @@ pub struct PeerInfo {
     pub round_trip: Option<Duration>,
 }
 
+/// A peer that is not listened to for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BannedPeer {
+    /// The peer.
+    pub node: NodeKey,
+    /// How often it was banned.
+    pub times: u32,
+    /// How long it is banned for yet.
+    pub remaining: Duration,
+}
+
 /// What was dropped or refused, counted since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -262,6 +308,8 @@ pub struct Counters {
     dropped_consensus_out: AtomicU64,
     dropped_transactions_out: AtomicU64,
     slow_peers: AtomicU64,
+    faults: AtomicU64,
+    bans: AtomicU64,
 }
 
 /// The values of [`Counters`] at one moment.
@@ -283,6 +331,10 @@ pub struct CounterValues {
     pub dropped_transactions_out: u64,
     /// Times that a peer was found not to read fast enough.
     pub slow_peers: u64,
+    /// Things that no correct node does.
+    pub faults: u64,
+    /// Times that a peer was banned for them.
+    pub bans: u64,
 }
 
 impl Counters {
@@ -297,6 +349,8 @@ impl Counters {
             dropped_consensus_out: value(&self.dropped_consensus_out),
             dropped_transactions_out: value(&self.dropped_transactions_out),
             slow_peers: value(&self.slow_peers),
+            faults: value(&self.faults),
+            bans: value(&self.bans),
         }
     }
 }
@@ -319,7 +373,14 @@ enum Command {
         channel: SyncChannel,
         response: SyncResponse,
     },
-    SetAllowed(BTreeSet<NodeKey>),
+    Judge {
+        peer: NodeKey,
+        id: GossipId,
+        good: bool,
+    },
+    Fault(NodeKey),
+    Ban(NodeKey),
+    SetMembers(Box<Members>),
     Stop,
 }
 
@@ -338,6 +399,7 @@ pub struct NetworkHandle {
     commands: mpsc::Sender<Command>,
     transactions: mpsc::Sender<OutgoingTransaction>,
     peers: watch::Receiver<Vec<PeerInfo>>,
+    bans: watch::Receiver<Vec<conduct::Ban>>,
     counters: Arc<Counters>,
     consensus_bytes_max: usize,
     transaction_bytes_max: usize,
@@ -427,14 +489,46 @@ impl NetworkHandle {
         self.command(Command::Respond { channel, response })
     }
 
-    /// Replaces the set of node keys whose connections are kept; others are closed.
+    /// Says whether a consensus message may be kept for members that it did not reach: only if it is of the height being
+    /// decided and the host found no fault in it, for whoever hands it on is answerable for it.
+    pub fn judge(&self, peer: NodeKey, id: GossipId, good: bool) {
+        // Unjudged it is not kept, which costs little.
+        let _ = self.command(Command::Judge { peer, id, good });
+    }
+
+    /// Notes that `peer` did what no correct node does. After many in a short time it is banned.
+    pub fn fault(&self, peer: NodeKey) {
+        let _ = self.command(Command::Fault(peer));
+    }
+
+    /// Ends the connections of `peer` and refuses new ones for a while: longer each time, and never for good.
+    pub fn ban(&self, peer: NodeKey) {
+        let _ = self.command(Command::Ban(peer));
+    }
+
+    /// Replaces the members. Connections of those that are members no more are closed at once.
     ///
     /// # Errors
     ///
     /// [`SendError`].
-    pub async fn set_allowed(&self, allowed: BTreeSet<NodeKey>) -> Result<(), SendError> {
+    pub async fn set_members(&self, members: Members) -> Result<(), SendError> {
         // Waits for its turn rather than be dropped: who is a member is not a matter of load.
-        self.commands.send(Command::SetAllowed(allowed)).await.map_err(|_| SendError::Stopped)
+        let command = Command::SetMembers(Box::new(members));
+        self.commands.send(command).await.map_err(|_| SendError::Stopped)
+    }
+
+    /// The peers that are banned now.
+    #[must_use]
+    pub fn banned(&self) -> Vec<BannedPeer> {
+        let now = Instant::now();
+        let bans = self.bans.borrow();
+        bans.iter()
+            .map(|ban| BannedPeer {
+                node: ban.node,
+                times: ban.times,
+                remaining: ban.until.saturating_duration_since(now),
+            })
+            .collect()
     }
 
     /// The peers that are connected and listen now.

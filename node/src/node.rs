@@ -226,7 +226,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         genesis_hash,
         listen: settings.listen.clone(),
         peers: settings.peers.clone(),
-        allowed,
+        members: crate::network::Members { validators: allowed, ..Default::default() },
         consensus_bytes_max: usize::try_from(parameters.block_bytes_max)
             .unwrap_or(usize::MAX)
             .saturating_add(CONSENSUS_ENVELOPE_BYTES),

@@ -8,7 +8,7 @@ use crate::application::{self, Application, ApplicationError, Built, Validated, 
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::network::{
-    NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
+    GossipId, NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
 };
 use crate::signing_record::{SigningRecord, SigningRecordError};
 use prost::Message;
@@ -157,6 +157,8 @@ pub struct Ordering {
     done: mpsc::Receiver<Done>,
     status: watch::Sender<OrderingStatus>,
     events: VecDeque<Event>,
+    /// The message being looked at: who handed it over, its name, and whether it is of the height being decided.
+    handed: Option<(NodeKey, GossipId, bool)>,
     workers: Workers,
     serving: Arc<Mutex<BTreeSet<NodeKey>>>,
     serving_turns: Arc<Semaphore>,
@@ -202,6 +204,7 @@ impl Ordering {
             done,
             status,
             events: VecDeque::new(),
+            handed: None,
             workers: Workers::start()?,
             serving: Arc::default(),
             serving_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
@@ -256,7 +259,15 @@ impl Ordering {
 
     fn drain(&mut self) -> Result<(), OrderingError> {
         while let Some(event) = self.events.pop_front() {
+            // Set with the event, which is the only one in the queue then.
+            let handed =
+                matches!(event, Event::Message { .. }).then(|| self.handed.take()).flatten();
             let actions = self.host.handle(event, self.clock.now_ms());
+            if let Some((peer, id, current)) = handed {
+                // Of other heights the host has not checked everything yet.
+                let good = !actions.iter().any(|action| matches!(action, Action::PeerFault { .. }));
+                self.network.judge(peer, id, good && current);
+            }
             self.carry_out(actions)?;
         }
         self.publish_status();
@@ -282,17 +293,22 @@ impl Ordering {
 
     fn on_network(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Consensus { peer, bytes } => {
+            NetworkEvent::Consensus { peer, bytes, id } => {
                 let max = self.ledger.chain.parameters().block_bytes_max;
                 let max = usize::try_from(max).unwrap_or(usize::MAX);
                 match sillok_consensus::decode_message(&bytes, max) {
                     Ok(message) => {
+                        let current =
+                            message_height(&message) == Some(self.ledger.tip().height() + 1);
+                        self.handed = Some((peer, id, current));
                         let peer = Peer(*peer.as_bytes());
                         self.events.push_back(Event::Message { peer, message });
                     }
                     // Strangers must not be able to fill our disk: debug, and a counter in the network.
                     Err(error) => {
-                        tracing::debug!(%peer, err = %error, "a consensus message does not decode")
+                        tracing::debug!(%peer, err = %error, "a consensus message does not decode");
+                        self.network.judge(peer, id, false);
+                        self.network.fault(peer);
                     }
                 }
             }
@@ -384,6 +400,9 @@ impl Ordering {
                 }
                 Action::PeerFault { peer, reason } => {
                     tracing::debug!(peer = ?peer, err = %reason, "a peer sent what no correct node sends");
+                    if let Ok(node) = NodeKey::from_bytes(&peer.0) {
+                        self.network.fault(node);
+                    }
                 }
                 // The network ends the connection once it knows how.
                 Action::Disconnect { peer } => {
@@ -455,5 +474,16 @@ impl Ordering {
                 .ok();
             let _ = results.send(Done::Synced { peer: node, response }).await;
         });
+    }
+}
+
+/// The height that a message is about.
+fn message_height(message: &v1::ConsensusMessage) -> Option<u64> {
+    use v1::consensus_message::Message as Kind;
+    match message.message.as_ref()? {
+        Kind::Vote(vote) => vote.statement.as_ref().map(|statement| statement.height),
+        Kind::Proposal(proposal) => proposal.statement.as_ref().map(|statement| statement.height),
+        Kind::PolkaCertificate(certificate) => Some(certificate.height),
+        Kind::RoundCertificate(certificate) => Some(certificate.height),
     }
 }

@@ -1,7 +1,8 @@
 //! The libp2p protocols a node speaks, put together, and the reasons for their settings.
 
 use super::NetworkError;
-use super::sync_codec::SyncCodec;
+use super::gate::Gated;
+use super::sync_codec::{Exchange, REQUEST_BYTES_MAX};
 use libp2p::core::upgrade;
 use libp2p::gossipsub::{
     self, IdentTopic, MessageAuthenticity, MessageId, TopicHash, ValidationMode,
@@ -12,6 +13,7 @@ use libp2p::{
     ping, request_response, tcp, yamux,
 };
 use sillok_proto::Hash;
+use sillok_proto::v1::{SyncRequest, SyncResponse};
 use std::time::Duration;
 
 /// How long a connection may take to prove who it is.
@@ -50,10 +52,10 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     /// Votes, proposals and certificates: a protocol of its own, so that they never queue behind transactions.
-    pub(super) consensus: gossipsub::Behaviour,
+    pub(super) consensus: Gated<gossipsub::Behaviour>,
     /// Transactions and tips.
-    pub(super) ledger: gossipsub::Behaviour,
-    pub(super) sync: request_response::Behaviour<SyncCodec>,
+    pub(super) ledger: Gated<gossipsub::Behaviour>,
+    pub(super) sync: request_response::Behaviour<Exchange<SyncRequest, SyncResponse>>,
 }
 
 /// What is gossiped about.
@@ -120,13 +122,10 @@ pub(super) fn swarm(
     let blocks = StreamProtocol::try_from_owned(format!("/{}/blocks", names.protocol_version))
         .map_err(|error| setup(error.to_string()))?;
 
-    let mut consensus = gossip(
-        format!("/{}/consensus-gossip", names.protocol_version),
-        consensus_bytes_max,
-        false,
-    )?;
+    let mut consensus =
+        gossip(format!("/{}/consensus-gossip", names.protocol_version), consensus_bytes_max)?;
     let mut ledger =
-        gossip(format!("/{}/ledger-gossip", names.protocol_version), transaction_bytes_max, true)?;
+        gossip(format!("/{}/ledger-gossip", names.protocol_version), transaction_bytes_max)?;
     consensus
         .subscribe(&names.consensus)
         .and_then(|_| ledger.subscribe(&names.transactions))
@@ -140,10 +139,10 @@ pub(super) fn swarm(
         ping: ping::Behaviour::new(
             ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT),
         ),
-        consensus,
-        ledger,
+        consensus: Gated::new(consensus),
+        ledger: Gated::new(ledger),
         sync: request_response::Behaviour::with_codec(
-            SyncCodec,
+            Exchange::new(REQUEST_BYTES_MAX),
             [(blocks, request_response::ProtocolSupport::Full)],
             request_response::Config::default()
                 .with_request_timeout(SYNC_TIMEOUT)
@@ -170,10 +169,11 @@ pub(super) fn swarm(
 ///   message that another is about to send, as forged sequence numbers would allow; a repeated vote has a fresh
 ///   nonce and is delivered again (with a content id it would be dropped: CONSENSUS, 88 of 200 seeds stuck); and a
 ///   transaction that two nodes publish has one id.
+/// - *Nothing is passed on before it was judged* by the node. So who hands over a message that is no good is to blame
+///   for it, though seldom its author: a correct node would not have kept it for others.
 fn gossip(
     protocol: String,
     message_bytes_max: usize,
-    validate: bool,
 ) -> Result<gossipsub::Behaviour, NetworkError> {
     let setup = |reason: String| NetworkError::Setup { reason };
     let mut config = gossipsub::ConfigBuilder::default();
@@ -201,10 +201,8 @@ fn gossip(
         .max_control_message_size(CONTROL_BYTES_MAX)
         .connection_handler_queue_len(4096)
         .publish_queue_duration(Duration::from_secs(5))
-        .forward_queue_duration(Duration::from_secs(5));
-    if validate {
-        config.validate_messages();
-    }
+        .forward_queue_duration(Duration::from_secs(5))
+        .validate_messages();
     let config = config.build().map_err(|error| setup(error.to_string()))?;
     gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config)
         .map_err(|error| setup(error.to_owned()))

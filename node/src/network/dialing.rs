@@ -62,6 +62,11 @@ impl Dialing {
         dialing
     }
 
+    /// All known peers.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeKey> {
+        self.peers.keys().copied()
+    }
+
     /// The peers whose time has come, of those that `may` be connected; they count as being dialed from now on.
     pub(super) fn due(
         &mut self,

@@ -1,35 +1,55 @@
-//! Block sync on the wire: one request and one answer to a stream, each a length and a canonical message.
+//! Requests and their answers on the wire: one of each to a stream, a length and a canonical message.
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response;
 use prost::Message;
-use sillok_proto::v1::{SyncRequest, SyncResponse};
 use sillok_proto::{decode, encode};
 use std::io;
+use std::marker::PhantomData;
 
-/// Longest request, in bytes.
+/// Longest request for blocks, in bytes.
 pub(super) const REQUEST_BYTES_MAX: usize = 64;
 /// Longest answer, in bytes.
 pub(super) const RESPONSE_BYTES_MAX: usize = 16 << 20;
 
-/// Encodes and decodes [`SyncRequest`] and [`SyncResponse`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SyncCodec;
+/// Encodes and decodes requests `Q` and answers `A` of bounded length.
+#[derive(Debug)]
+pub(super) struct Exchange<Q, A> {
+    request_bytes_max: usize,
+    messages: PhantomData<fn() -> (Q, A)>,
+}
 
-impl request_response::Codec for SyncCodec {
+impl<Q, A> Exchange<Q, A> {
+    /// With requests of at most this many bytes.
+    pub(super) const fn new(request_bytes_max: usize) -> Self {
+        Self { request_bytes_max, messages: PhantomData }
+    }
+}
+
+impl<Q, A> Clone for Exchange<Q, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.request_bytes_max)
+    }
+}
+
+impl<Q, A> request_response::Codec for Exchange<Q, A>
+where
+    Q: Message + Default + 'static,
+    A: Message + Default + 'static,
+{
     type Protocol = StreamProtocol;
-    type Request = SyncRequest;
-    type Response = SyncResponse;
+    type Request = Q;
+    type Response = A;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<SyncRequest>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Q>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, REQUEST_BYTES_MAX).await
+        read(io, self.request_bytes_max).await
     }
 
-    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<SyncResponse>
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<A>
     where
         T: AsyncRead + Unpin + Send,
     {
@@ -40,19 +60,19 @@ impl request_response::Codec for SyncCodec {
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        request: SyncRequest,
+        request: Q,
     ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &request, REQUEST_BYTES_MAX).await
+        write(io, &request, self.request_bytes_max).await
     }
 
     async fn write_response<T>(
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        response: SyncResponse,
+        response: A,
     ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
@@ -103,6 +123,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 mod tests {
     use super::*;
     use futures::io::Cursor;
+    use sillok_proto::v1::SyncRequest;
 
     async fn read_request(bytes: &[u8]) -> Result<SyncRequest, io::ErrorKind> {
         read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX).await.map_err(|error| error.kind())

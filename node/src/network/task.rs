@@ -2,12 +2,13 @@
 
 use super::address::{Host, ListenAddress, NodeKey, PeerAddress, multiaddr};
 use super::behaviour::{self, Behaviour, BehaviourEvent, Names, Topic};
+use super::conduct::{self, Conduct};
 use super::dialing::Dialing;
 use super::inbox::{self, Share};
 use super::{
-    COMMANDS_MAX, Command, Counters, Network, NetworkConfig, NetworkError, NetworkEvent,
-    NetworkEvents, NetworkHandle, OutgoingTransaction, PeerInfo, ReceivedTransaction, RequestError,
-    SyncChannel, Transactions, count, frame, keypair,
+    COMMANDS_MAX, Command, Counters, GossipId, Members, Network, NetworkConfig, NetworkError,
+    NetworkEvent, NetworkEvents, NetworkHandle, OutgoingTransaction, PeerInfo, ReceivedTransaction,
+    RequestError, SyncChannel, Transactions, count, frame, keypair,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,7 +18,7 @@ use libp2p::request_response::{self, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, ping};
-use sillok_proto::v1::{SyncResponse, TipAnnouncement};
+use sillok_proto::v1::{SyncRequest, SyncResponse, TipAnnouncement};
 use sillok_proto::{decode, encode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -30,6 +31,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 const DIAL_TICK: Duration = Duration::from_millis(50);
 /// Failed dials in a row after which the operator is told, once for each outage: some seven seconds.
 const FAILURES_TOLD: u32 = 10;
+/// How long a peer may take to listen to gossip before it is asked for its tip instead.
+const LISTENS_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is asked then.
+const ASK_TIP_EVERY: Duration = Duration::from_secs(3);
 /// How long a name may take to be looked up.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
 /// Requests for blocks that wait for an answer.
@@ -69,6 +74,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
     let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
     let (outgoing, outgoing_receiver) = mpsc::channel(COMMANDS_MAX);
     let (peers_sender, peers) = watch::channel(Vec::new());
+    let (bans_sender, bans) = watch::channel(Vec::new());
     let (resolved_sender, resolved) = mpsc::channel(16);
     let counters = Arc::new(Counters::default());
 
@@ -78,6 +84,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         commands,
         transactions: outgoing,
         peers,
+        bans,
         counters: Arc::clone(&counters),
         consensus_bytes_max: config.consensus_bytes_max,
         transaction_bytes_max: config.transaction_bytes_max,
@@ -87,12 +94,15 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         swarm,
         names,
         dialing: Dialing::new(us, config.peers, Instant::now()),
-        allowed: BTreeSet::new(),
+        members: Members::default(),
+        conduct: Conduct::default(),
+        classes: BTreeMap::new(),
         peers: BTreeMap::new(),
         requests: BTreeMap::new(),
         events: events_sender,
         transactions: transactions_sender,
         peers_shown: peers_sender,
+        bans_shown: bans_sender,
         resolved: resolved_sender,
         counters,
         // A restarted node must not repeat the nonces of its former self within gossip's memory.
@@ -100,7 +110,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         consensus_bytes_max: config.consensus_bytes_max,
         transaction_bytes_max: config.transaction_bytes_max,
     };
-    task.set_allowed(config.allowed);
+    task.set_members(config.members);
     let task = tokio::spawn(task.run(commands_receiver, outgoing_receiver, resolved));
     Ok(Network {
         handle,
@@ -162,13 +172,17 @@ struct Task {
     swarm: Swarm<Behaviour>,
     names: Names,
     dialing: Dialing,
-    allowed: BTreeSet<NodeKey>,
+    members: Members,
+    conduct: Conduct,
+    /// Whose connections are kept: all members but us and those that are banned.
+    classes: BTreeMap<NodeKey, Class>,
     /// Peers with at least one connection.
     peers: BTreeMap<NodeKey, Peer>,
     requests: BTreeMap<OutboundRequestId, Asked>,
     events: inbox::Sender<NetworkEvent>,
     transactions: inbox::Sender<ReceivedTransaction>,
     peers_shown: watch::Sender<Vec<PeerInfo>>,
+    bans_shown: watch::Sender<Vec<conduct::Ban>>,
     resolved: mpsc::Sender<(NodeKey, Vec<Multiaddr>)>,
     counters: Arc<Counters>,
     nonce: u64,
@@ -176,16 +190,38 @@ struct Task {
     transaction_bytes_max: usize,
 }
 
+/// What a peer may be connected for. See [`Members`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Validator,
+    Other,
+    /// Served blocks up to this height.
+    Leaving(u64),
+    /// Asked, and given nothing.
+    Source,
+}
+
+impl Class {
+    /// Whether it takes part in gossip.
+    const fn gossips(self) -> bool {
+        matches!(self, Self::Validator | Self::Other)
+    }
+}
+
 /// A connected peer.
 struct Peer {
     outbound: bool,
     round_trip: Option<Duration>,
+    /// Whether the node was told that it is connected.
+    told: bool,
+    /// When it is asked for its tip, unless it listens to gossip by then.
+    ask_tip: Instant,
     /// Topics it listens to: the bits of [`topic_bit`].
     topics: u8,
 }
 
 impl Peer {
-    /// Whether it listens to everything, which is when the node is told of it.
+    /// Whether it listens to everything.
     fn listens(&self) -> bool {
         self.topics == 0b111
     }
@@ -194,7 +230,8 @@ impl Peer {
 /// A request that waits for its answer.
 struct Asked {
     peer: NodeKey,
-    answer: oneshot::Sender<Result<SyncResponse, RequestError>>,
+    /// Where the answer goes; nowhere if only the tip in it was wanted.
+    answer: Option<oneshot::Sender<Result<SyncResponse, RequestError>>>,
 }
 
 const fn topic_bit(topic: Topic) -> u8 {
@@ -223,7 +260,7 @@ impl Task {
                 Some(transaction) = outgoing.recv() => self.on_transaction(&transaction),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 Some((node, addresses)) = resolved.recv() => self.dial(node, addresses),
-                _ = tick.tick() => self.dial_due(),
+                _ = tick.tick() => self.on_tick(),
             }
         }
     }
@@ -259,14 +296,27 @@ impl Task {
                     return;
                 }
                 let id = self.swarm.behaviour_mut().sync.send_request(&name, request);
-                self.requests.insert(id, Asked { peer, answer });
+                self.requests.insert(id, Asked { peer, answer: Some(answer) });
             }
             Command::Respond { channel, response } => {
                 if self.swarm.behaviour_mut().sync.send_response(channel.0, response).is_err() {
                     tracing::debug!("a peer no longer waits for the blocks it asked for");
                 }
             }
-            Command::SetAllowed(allowed) => self.set_allowed(allowed),
+            Command::Judge { peer, id, good } => {
+                // Observers are not listened to, so what they kept would only be offered in vain.
+                let keep = good && self.members.validators.contains(&self.us);
+                let verdict =
+                    if keep { MessageAcceptance::Accept } else { MessageAcceptance::Ignore };
+                self.report_consensus(&id.0, &peer.peer_id(), verdict);
+            }
+            Command::Fault(peer) => self.fault(peer),
+            Command::Ban(peer) => {
+                let validator = self.members.validators.contains(&peer);
+                let banned = self.conduct.ban(peer, validator, Instant::now());
+                self.banned(peer, banned);
+            }
+            Command::SetMembers(members) => self.set_members(*members),
             Command::Stop => {}
         }
     }
@@ -299,20 +349,123 @@ impl Task {
         self.nonce
     }
 
-    fn set_allowed(&mut self, mut allowed: BTreeSet<NodeKey>) {
-        allowed.remove(&self.us);
-        let members = &mut self.swarm.behaviour_mut().members;
-        for node in self.allowed.difference(&allowed) {
-            members.disallow_peer(node.peer_id());
+    fn report_consensus(
+        &mut self,
+        id: &gossipsub::MessageId,
+        source: &PeerId,
+        verdict: MessageAcceptance,
+    ) {
+        // False: it is no longer remembered.
+        self.swarm.behaviour_mut().consensus.report_message_validation_result(id, source, verdict);
+    }
+
+    fn set_members(&mut self, members: Members) {
+        if self.members == members && !self.classes.is_empty() {
+            return;
         }
-        for node in allowed.difference(&self.allowed) {
-            members.allow_peer(node.peer_id());
+        let own = self.dialing.nodes().collect::<BTreeSet<_>>();
+        self.conduct.keep(|node| {
+            members.validators.contains(node) || members.others.contains(node) || own.contains(node)
+        });
+        self.members = members;
+        self.sort_peers();
+    }
+
+    /// Works out anew whose connections are kept and what for, and closes those that are not as they should be.
+    fn sort_peers(&mut self) {
+        let mut classes = BTreeMap::new();
+        if self.members.stale {
+            classes.extend(self.dialing.nodes().map(|node| (node, Class::Source)));
         }
-        self.allowed = allowed;
+        let leaving = self.members.leaving.iter();
+        classes.extend(leaving.map(|(node, last)| (*node, Class::Leaving(*last))));
+        classes.extend(self.members.others.iter().map(|node| (*node, Class::Other)));
+        classes.extend(self.members.validators.iter().map(|node| (*node, Class::Validator)));
+        classes.retain(|node, _| *node != self.us && !self.conduct.banned(node));
+
+        let gossiping = classes.iter().filter(|(_, class)| class.gossips());
+        let gossiping: BTreeSet<PeerId> = gossiping.map(|(node, _)| node.peer_id()).collect();
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.consensus.open_to(gossiping.clone());
+        behaviour.ledger.open_to(gossiping);
+        for node in self.classes.keys().filter(|node| !classes.contains_key(node)) {
+            behaviour.members.disallow_peer(node.peer_id());
+        }
+        for node in classes.keys().filter(|node| !self.classes.contains_key(node)) {
+            behaviour.members.allow_peer(node.peer_id());
+        }
+        let before = std::mem::replace(&mut self.classes, classes);
+        for (node, class) in self.classes.clone() {
+            self.set_voice(node);
+            // The gate is passed when a connection is made.
+            if before.get(&node).is_some_and(|before| before.gossips() != class.gossips()) {
+                // It may not be connected.
+                let _ = self.swarm.disconnect_peer_id(node.peer_id());
+            }
+        }
+    }
+
+    /// Whether consensus messages of a connected peer are taken. Those of a peer on gossipsub's own list are refused
+    /// before their ids are remembered, so a member that does not vote cannot, by being faster, make us take a
+    /// validator's message for a repetition. It may offer ids that it does not deliver, by which the repair through
+    /// a third node is late by the few seconds that gossipsub waits for it; what comes directly is not.
+    fn set_voice(&mut self, node: NodeKey) {
+        let gossip = &mut self.swarm.behaviour_mut().consensus;
+        let name = node.peer_id();
+        // Only while connected: gossipsub would not greet a listed peer, and then it would not hear us either.
+        if self.classes.get(&node) == Some(&Class::Validator) || !self.peers.contains_key(&node) {
+            gossip.remove_blacklisted_peer(&name);
+        } else {
+            gossip.blacklist_peer(&name);
+        }
+    }
+
+    fn fault(&mut self, peer: NodeKey) {
+        count(&self.counters.faults);
+        let validator = self.members.validators.contains(&peer);
+        let banned = self.conduct.fault(peer, validator, Instant::now());
+        self.banned(peer, banned);
+    }
+
+    fn banned(&mut self, peer: NodeKey, banned: Option<Duration>) {
+        let Some(length) = banned else { return };
+        count(&self.counters.bans);
+        // One line for each ban, and bans grow longer: a peer cannot fill our disk with them.
+        tracing::warn!(
+            event = "peer_banned",
+            %peer,
+            seconds = length.as_secs(),
+            "a peer sent what no correct node sends; it is not heard for a while, tell its operator"
+        );
+        self.bans_shown.send_replace(self.conduct.bans());
+        self.sort_peers();
+    }
+
+    fn on_tick(&mut self) {
+        let now = Instant::now();
+        if self.conduct.end_bans(now) {
+            self.bans_shown.send_replace(self.conduct.bans());
+            self.sort_peers();
+        }
+        let silent = self.peers.iter_mut().filter(|(_, peer)| !peer.listens());
+        let due: Vec<NodeKey> = silent
+            .filter(|(_, peer)| peer.ask_tip <= now)
+            .map(|(node, peer)| {
+                peer.ask_tip = now + ASK_TIP_EVERY;
+                *node
+            })
+            .collect();
+        for peer in due {
+            // No blocks, so the answer is the tip alone.
+            let request = SyncRequest { from_height: 0, blocks_max: 0 };
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer.peer_id(), request);
+            self.requests.insert(id, Asked { peer, answer: None });
+        }
+        self.dial_due();
     }
 
     fn dial_due(&mut self) {
-        let due = self.dialing.due(Instant::now(), |node| self.allowed.contains(node));
+        let due = self.dialing.due(Instant::now(), |node| self.classes.contains_key(node));
         for (node, addresses) in due {
             if addresses.iter().all(|address| matches!(address.host(), Host::Ip(_))) {
                 let addresses = addresses
@@ -367,14 +520,19 @@ impl Task {
                 self.peers.entry(node).or_insert_with(|| Peer {
                     outbound: endpoint.is_dialer(),
                     round_trip: None,
+                    told: false,
+                    ask_tip: Instant::now() + LISTENS_WITHIN,
                     topics: 0,
                 });
+                self.set_voice(node);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 let Ok(node) = NodeKey::from_peer_id(&peer_id) else { return };
                 tracing::debug!(peer = %node, ?cause, "disconnected");
                 self.dialing.disconnected(node, Instant::now());
-                if self.peers.remove(&node).is_some_and(|peer| peer.listens()) {
+                let told = self.peers.remove(&node).is_some_and(|peer| peer.told);
+                self.set_voice(node);
+                if told {
                     self.show_peers();
                     self.tell(LANE_PEERS, node, NetworkEvent::PeerDisconnected { peer: node }, 0);
                 }
@@ -404,8 +562,9 @@ impl Task {
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Consensus(event) => self.on_gossip(event, false),
-            BehaviourEvent::Ledger(event) => self.on_gossip(event, true),
+            BehaviourEvent::Consensus(event) | BehaviourEvent::Ledger(event) => {
+                self.on_gossip(event);
+            }
             BehaviourEvent::Sync(event) => self.on_sync(event),
             BehaviourEvent::Ping(ping::Event { peer, connection, result }) => match result {
                 Ok(round_trip) => {
@@ -433,25 +592,38 @@ impl Task {
         }
     }
 
-    fn on_gossip(&mut self, event: gossipsub::Event, validated: bool) {
+    fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let topic = self.names.topic(&message.topic);
-                if validated {
+                let taken = self.on_message(topic, &propagation_source, &message_id, message.data);
+                match topic {
+                    // The node judges it, if it gets to see it.
+                    Some(Topic::Consensus) => {
+                        if taken != Some(true) {
+                            let verdict = MessageAcceptance::Ignore;
+                            self.report_consensus(&message_id, &propagation_source, verdict);
+                        }
+                    }
                     // Tips are not passed on: they are told by those whose tips they are.
-                    let verdict = match topic {
-                        Some(Topic::Transactions) => MessageAcceptance::Accept,
-                        _ => MessageAcceptance::Ignore,
-                    };
-                    self.swarm.behaviour_mut().ledger.report_message_validation_result(
-                        &message_id,
-                        &propagation_source,
-                        verdict,
-                    );
+                    _ => {
+                        let verdict = match topic {
+                            Some(Topic::Transactions) => MessageAcceptance::Accept,
+                            _ => MessageAcceptance::Ignore,
+                        };
+                        self.swarm.behaviour_mut().ledger.report_message_validation_result(
+                            &message_id,
+                            &propagation_source,
+                            verdict,
+                        );
+                    }
                 }
-                if self.on_message(topic, &propagation_source, message.data).is_none() {
+                if taken.is_none() {
                     count(&self.counters.refused_messages);
                     tracing::debug!(peer = %propagation_source, "a message that is none was dropped");
+                    if let Ok(peer) = NodeKey::from_peer_id(&propagation_source) {
+                        self.fault(peer);
+                    }
                 }
             }
             gossipsub::Event::Subscribed { peer_id, topic } => {
@@ -468,29 +640,52 @@ impl Task {
         }
     }
 
-    /// Hands a gossiped message on; `None` if it is not one.
-    fn on_message(&mut self, topic: Option<Topic>, source: &PeerId, data: Vec<u8>) -> Option<()> {
+    /// Hands a gossiped message on: whether there was room for it; `None` if it is no message.
+    fn on_message(
+        &mut self,
+        topic: Option<Topic>,
+        source: &PeerId,
+        id: &gossipsub::MessageId,
+        data: Vec<u8>,
+    ) -> Option<bool> {
         let peer = NodeKey::from_peer_id(source).ok()?;
         match topic? {
             Topic::Consensus => {
+                self.note_message(peer);
                 let bytes: Bytes = frame::unwrap(data, self.consensus_bytes_max)?;
                 let len = bytes.len();
-                self.tell(LANE_CONSENSUS, peer, NetworkEvent::Consensus { peer, bytes }, len);
+                let id = GossipId(id.clone());
+                Some(self.tell(
+                    LANE_CONSENSUS,
+                    peer,
+                    NetworkEvent::Consensus { peer, bytes, id },
+                    len,
+                ))
             }
             Topic::Transactions => {
                 let bytes = frame::unwrap(data, self.transaction_bytes_max)?;
                 let len = bytes.len();
-                if !self.transactions.push(0, peer, ReceivedTransaction { peer, bytes }, len) {
+                let taken =
+                    self.transactions.push(0, peer, ReceivedTransaction { peer, bytes }, len);
+                if !taken {
                     count(&self.counters.dropped_transactions_in);
                 }
+                Some(taken)
             }
             Topic::Tips => {
+                self.note_message(peer);
                 let bytes = frame::unwrap(data, TIP_BYTES_MAX)?;
                 let TipAnnouncement { height } = decode(&bytes, TIP_BYTES_MAX).ok()?;
-                self.tell(LANE_REQUESTS, peer, NetworkEvent::Tip { peer, height }, 0);
+                Some(self.tell(LANE_REQUESTS, peer, NetworkEvent::Tip { peer, height }, 0))
             }
         }
-        Some(())
+    }
+
+    /// Counts what a correct node sends little of.
+    fn note_message(&mut self, peer: NodeKey) {
+        if self.conduct.message(peer, Instant::now()) {
+            self.fault(peer);
+        }
     }
 
     fn set_topic(&mut self, peer_id: &PeerId, topic: &gossipsub::TopicHash, listens: bool) {
@@ -506,9 +701,10 @@ impl Task {
             peer.topics &= !topic_bit(topic);
         }
         let now = peer.listens();
-        if before == now {
+        if before == now || now == peer.told {
             return;
         }
+        peer.told = now;
         self.show_peers();
         let event = if now {
             NetworkEvent::PeerConnected { peer: node }
@@ -526,14 +722,21 @@ impl Task {
             request_response::Event::Message { peer, message, .. } => match message {
                 request_response::Message::Request { request, channel, .. } => {
                     let Ok(peer) = NodeKey::from_peer_id(&peer) else { return };
+                    self.note_message(peer);
+                    // Who is given nothing sees its request refused with the channel.
+                    let Some(request) = self.granted(peer, request) else { return };
                     let channel = SyncChannel(channel);
                     let event = NetworkEvent::SyncRequest { peer, request, channel };
                     self.tell(LANE_REQUESTS, peer, event, 0);
                 }
                 request_response::Message::Response { request_id, response } => {
-                    if let Some(asked) = self.requests.remove(&request_id) {
-                        // Who no longer waits for the answer does not miss it.
-                        let _ = asked.answer.send(Ok(response));
+                    match self.requests.remove(&request_id) {
+                        Some(Asked { answer: Some(answer), .. }) => {
+                            // Who no longer waits for the answer does not miss it.
+                            let _ = answer.send(Ok(response));
+                        }
+                        Some(Asked { peer, answer: None }) => self.on_tip_told(peer, response.tip),
+                        None => {}
                     }
                 }
             },
@@ -541,7 +744,9 @@ impl Task {
                 if let Some(Asked { peer, answer }) = self.requests.remove(&request_id) {
                     tracing::debug!(peer = %peer, err = %error, "a request for blocks failed");
                     let reason = error.to_string();
-                    let _ = answer.send(Err(RequestError::NoAnswer { peer, reason }));
+                    if let Some(answer) = answer {
+                        let _ = answer.send(Err(RequestError::NoAnswer { peer, reason }));
+                    }
                 }
             }
             request_response::Event::InboundFailure { peer, error, .. } => {
@@ -551,27 +756,53 @@ impl Task {
         }
     }
 
+    /// As much of a request as a peer may have.
+    fn granted(&self, peer: NodeKey, request: SyncRequest) -> Option<SyncRequest> {
+        match self.classes.get(&peer)? {
+            Class::Validator | Class::Other => Some(request),
+            Class::Leaving(last) => {
+                let left = last.checked_add(1)?.saturating_sub(request.from_height);
+                let blocks_max = request.blocks_max.min(u32::try_from(left).unwrap_or(u32::MAX));
+                Some(SyncRequest { blocks_max, ..request })
+            }
+            Class::Source => None,
+        }
+    }
+
+    /// A peer that takes no part in gossip said how high it is.
+    fn on_tip_told(&mut self, node: NodeKey, height: u64) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if !peer.told {
+            peer.told = true;
+            self.show_peers();
+            self.tell(LANE_PEERS, node, NetworkEvent::PeerConnected { peer: node }, 0);
+        }
+        self.tell(LANE_REQUESTS, node, NetworkEvent::Tip { peer: node, height }, 0);
+    }
+
     /// Hands an event to the node, or drops it if the peer's share is full.
-    fn tell(&self, lane: usize, peer: NodeKey, event: NetworkEvent, bytes: usize) {
-        if !self.events.push(lane, peer, event, bytes) {
+    /// Whether there was room.
+    fn tell(&self, lane: usize, peer: NodeKey, event: NetworkEvent, bytes: usize) -> bool {
+        let told = self.events.push(lane, peer, event, bytes);
+        if !told {
             count(if lane == LANE_CONSENSUS {
                 &self.counters.dropped_consensus_in
             } else {
                 &self.counters.dropped_requests_in
             });
         }
+        told
     }
 
     fn show_peers(&self) {
-        let listening = self.peers.iter().filter(|(_, peer)| peer.listens());
+        let told = self.peers.iter().filter(|(_, peer)| peer.told);
         self.peers_shown.send_replace(
-            listening
-                .map(|(node, peer)| PeerInfo {
-                    node: *node,
-                    outbound: peer.outbound,
-                    round_trip: peer.round_trip,
-                })
-                .collect(),
+            told.map(|(node, peer)| PeerInfo {
+                node: *node,
+                outbound: peer.outbound,
+                round_trip: peer.round_trip,
+            })
+            .collect(),
         );
     }
 }

@@ -4,13 +4,12 @@ use super::support::{NETWORK, build, commit, create, did, now_ms, open, other_ge
 use sillok_node::api::{self, Api, Room};
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::Ledger;
-use sillok_node::network::{ListenAddress, Network, NetworkConfig};
+use sillok_node::network::{ListenAddress, Members, Network, NetworkConfig};
 use sillok_node::ordering::OrderingStatus;
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::transaction_state::State;
 use sillok_proto::{Hash, encode, v1};
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +42,7 @@ async fn doors(path: &Path) -> Doors {
         genesis_hash: *ledger.chain.hash(),
         listen: vec![ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
         peers: Vec::new(),
-        allowed: BTreeSet::new(),
+        members: Members::default(),
         consensus_bytes_max: 4 << 20,
         transaction_bytes_max: 512 << 10,
     })

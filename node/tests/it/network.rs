@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use sillok_node::keys::SecretKey;
 use sillok_node::network::{
-    ListenAddress, Network, NetworkConfig, NetworkEvent, NodeKey, PeerAddress, RequestError,
-    SendError,
+    GossipId, ListenAddress, Members, Network, NetworkConfig, NetworkEvent, NodeKey, PeerAddress,
+    RequestError, SendError,
 };
 use sillok_proto::Hash;
 use sillok_proto::v1::{SyncRequest, SyncResponse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
@@ -30,10 +30,14 @@ fn nodes(seeds: impl IntoIterator<Item = u8>) -> BTreeSet<NodeKey> {
     seeds.into_iter().map(node).collect()
 }
 
-/// A node to be started; each test changes what it is about.
+fn validators(seeds: impl IntoIterator<Item = u8>) -> Members {
+    Members { validators: nodes(seeds), ..Members::default() }
+}
+
+/// A node to be started, of a network of these validators; each test changes what it is about.
 fn config<'a>(
     seed: u8,
-    allowed: impl IntoIterator<Item = u8>,
+    members: impl IntoIterator<Item = u8>,
     peers: impl IntoIterator<Item = &'a Network>,
 ) -> NetworkConfig {
     NetworkConfig {
@@ -41,7 +45,7 @@ fn config<'a>(
         genesis_hash: Hash([9; 32]),
         listen: vec![ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
         peers: peers.into_iter().map(address).collect(),
-        allowed: nodes(allowed),
+        members: validators(members),
         consensus_bytes_max: CONSENSUS_BYTES_MAX,
         transaction_bytes_max: TRANSACTION_BYTES_MAX,
     }
@@ -95,7 +99,16 @@ async fn next<T>(network: &mut Network, mut pick: impl FnMut(NetworkEvent) -> Op
 
 async fn next_consensus(network: &mut Network) -> (NodeKey, Bytes) {
     next(network, |event| match event {
-        NetworkEvent::Consensus { peer, bytes } => Some((peer, bytes)),
+        NetworkEvent::Consensus { peer, bytes, .. } => Some((peer, bytes)),
+        _ => None,
+    })
+    .await
+}
+
+/// The next consensus message with its name.
+async fn next_named(network: &mut Network) -> (Bytes, GossipId) {
+    next(network, |event| match event {
+        NetworkEvent::Consensus { bytes, id, .. } => Some((bytes, id)),
         _ => None,
     })
     .await
@@ -175,11 +188,11 @@ async fn a_removed_member_is_disconnected_and_an_admitted_one_connected() {
     let mut networks = connected(2).await;
     let second = networks.pop().unwrap();
     let mut first = networks.pop().unwrap();
-    first.handle.set_allowed(nodes([1])).await.unwrap();
+    first.handle.set_members(validators([1])).await.unwrap();
     next(&mut first, |event| matches!(event, NetworkEvent::PeerDisconnected { .. }).then_some(()))
         .await;
     eventually("the removed member notices", || second.handle.peers().is_empty()).await;
-    first.handle.set_allowed(nodes([1, 2])).await.unwrap();
+    first.handle.set_members(validators([1, 2])).await.unwrap();
     let back = next(&mut first, |event| match event {
         NetworkEvent::PeerConnected { peer } => Some(peer),
         _ => None,
@@ -349,15 +362,25 @@ async fn a_missing_connection_is_made_good_through_a_third_node() {
     // 1 and 2 do not know each other; 3 knows both.
     let mut first = start(config(1, [1, 3], [])).await;
     let mut second = start(config(2, [2, 3], [])).await;
-    let middle = start(config(3, [1, 2, 3], [&first, &second])).await;
+    let mut middle = start(config(3, [1, 2, 3], [&first, &second])).await;
     eventually("the middle has both", || middle.handle.peers().len() == 2).await;
     eventually("first has the middle", || first.handle.peers().len() == 1).await;
     eventually("second has the middle", || second.handle.peers().len() == 1).await;
     first.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
     first.handle.broadcast_transaction(Bytes::from_static(b"transaction")).unwrap();
     first.handle.announce_tip(5).unwrap();
+    // The third keeps for others what it found good, and nothing else.
+    first.handle.broadcast_consensus(Bytes::from_static(b"bad vote")).unwrap();
+    for _ in 0..2 {
+        let (bytes, id) = next_named(&mut middle).await;
+        middle.handle.judge(node(1), id, bytes == "vote");
+    }
     assert_eq!(next_consensus(&mut second).await, (node(3), Bytes::from_static(b"vote")));
     assert_eq!(next_transaction(&mut second).await, (node(3), Bytes::from_static(b"transaction")));
+    sleep(Duration::from_secs(2)).await;
+    while let Some(event) = second.events.try_next() {
+        assert!(!matches!(event, NetworkEvent::Consensus { .. }), "a bad vote was passed on");
+    }
     // A tip is told by its owner only.
     middle.handle.announce_tip(6).unwrap();
     let tip = |event| match event {
@@ -434,4 +457,156 @@ async fn votes_cross_directly_and_fast() {
     assert_eq!(latencies.len(), 600);
     // Far above what it takes, far below the 500 ms of the repair: all came directly.
     assert!(at(50) < Duration::from_millis(100), "{:?}", at(50));
+}
+
+/// Answers every request for blocks with this tip, for ever; the requests, as they come.
+fn serve(mut network: Network, tip: u64) -> tokio::sync::mpsc::UnboundedReceiver<SyncRequest> {
+    let (asked, requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = network.events.next().await {
+            if let NetworkEvent::SyncRequest { request, channel, .. } = event {
+                let count = usize::try_from(request.blocks_max).unwrap();
+                let response = SyncResponse { tip, blocks: vec![Default::default(); count] };
+                network.handle.respond(channel, response).unwrap();
+                let _ = asked.send(request);
+            }
+        }
+    });
+    requests
+}
+
+fn heard(network: &mut Network) -> bool {
+    let mut heard = network.transactions.try_next().is_some();
+    while let Some(event) = network.events.try_next() {
+        heard |= matches!(event, NetworkEvent::Consensus { .. });
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_vote_hears_everything_and_has_no_voice() {
+    let members = Members { validators: nodes([1, 2]), others: nodes([3]), ..Members::default() };
+    let start_with = |seed, peers: &[&Network]| {
+        let mut config = config(seed, [], peers.iter().copied());
+        config.members = members.clone();
+        Network::start(config)
+    };
+    let mut first = start_with(1, &[]).await.unwrap();
+    let mut second = start_with(2, &[&first]).await.unwrap();
+    let mut observer = start_with(3, &[&first, &second]).await.unwrap();
+    for network in [&first, &second, &observer] {
+        eventually("all are connected", || network.handle.peers().len() == 2).await;
+    }
+    observer.handle.broadcast_consensus(Bytes::from_static(b"not a vote")).unwrap();
+    observer.handle.broadcast_transaction(Bytes::from_static(b"transaction")).unwrap();
+    for network in [&mut first, &mut second] {
+        assert_eq!(next_transaction(network).await.1, "transaction");
+    }
+    first.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    assert_eq!(next_consensus(&mut second).await, (node(1), Bytes::from_static(b"vote")));
+    assert_eq!(next_consensus(&mut observer).await.1, "vote");
+    sleep(Duration::from_secs(1)).await;
+    assert!(!heard(&mut first) && !heard(&mut second), "an observer has a voice");
+
+    // Seated, it is heard over the same connection.
+    let members = validators([1, 2, 3]);
+    first.handle.set_members(members).await.unwrap();
+    observer.handle.broadcast_consensus(Bytes::from_static(b"a vote now")).unwrap();
+    assert_eq!(next_consensus(&mut first).await, (node(3), Bytes::from_static(b"a vote now")));
+    assert_eq!(first.handle.counters().faults, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_many_faults_is_refused_for_a_while_and_comes_back() {
+    let mut networks = connected(2).await;
+    let second = networks.pop().unwrap();
+    let mut first = networks.pop().unwrap();
+    // A tip of so many bytes is none; neither are these of any correct node.
+    for _ in 0..20 {
+        first.handle.fault(node(2));
+    }
+    next(&mut first, |event| matches!(event, NetworkEvent::PeerDisconnected { .. }).then_some(()))
+        .await;
+    let banned = first.handle.banned();
+    assert_eq!((banned.len(), banned[0].node, banned[0].times), (1, node(2), 1));
+    let counters = first.handle.counters();
+    assert_eq!((counters.faults, counters.bans), (20, 1));
+    sleep(Duration::from_secs(3)).await;
+    assert!(first.handle.peers().is_empty() && second.handle.peers().is_empty());
+    next(&mut first, |event| matches!(event, NetworkEvent::PeerConnected { .. }).then_some(()))
+        .await;
+    assert!(first.handle.banned().is_empty());
+    second.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    assert_eq!(next_consensus(&mut first).await.1, "vote");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f3_a_node_whose_members_are_all_gone_asks_those_its_operator_names_and_gives_them_nothing()
+{
+    // Node 9 knows of 1 only, who is gone; 2 runs the network now and knows 9 as an observer.
+    let mut now = config(2, [2], []);
+    now.members.others = nodes([9]);
+    let now = start(now).await;
+    let (address, handle) = (address(&now), now.handle.clone());
+    let mut requests = serve(now, 70);
+    let mut late = config(9, [1], []);
+    late.peers = vec![address];
+    late.members.stale = true;
+    let mut late = start(late).await;
+    let tip = next(&mut late, |event| match event {
+        NetworkEvent::Tip { peer, height } => Some((peer, height)),
+        _ => None,
+    });
+    assert_eq!(tip.await, (node(2), 70));
+    let request = SyncRequest { from_height: 1, blocks_max: 3 };
+    let answer = late.handle.request_blocks(node(2), request).await.unwrap();
+    assert_eq!(answer.blocks.len(), 3);
+    while requests.recv().await.unwrap() != request {}
+    // It is not served, and nothing is said to it.
+    assert!(handle.request_blocks(node(9), request).await.is_err());
+    late.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    late.handle.broadcast_transaction(Bytes::from_static(b"transaction")).unwrap();
+    handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(!heard(&mut late), "what comes from there is not believed yet");
+
+    // The blocks have told who is a member: now they gossip.
+    late.handle.set_members(validators([2])).await.unwrap();
+    eventually("they listen", || handle.peers().len() == 1).await;
+    eventually("both ways", || late.handle.peers().len() == 1).await;
+    handle.broadcast_consensus(Bytes::from_static(b"welcome")).unwrap();
+    assert_eq!(next_consensus(&mut late).await.1, "welcome");
+    // And one that is not a member after all is left.
+    let stranger = Members { validators: nodes([1]), ..Members::default() };
+    late.handle.set_members(stranger).await.unwrap();
+    eventually("it is left", || late.handle.peers().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_just_left_learns_its_last_height_and_nothing_more() {
+    let mut networks = connected(2).await;
+    let mut left = networks.pop().unwrap();
+    let stays = networks.pop().unwrap();
+    let handle = stays.handle.clone();
+    let mut members = validators([1]);
+    members.leaving = BTreeMap::from([(node(2), 10)]);
+    handle.set_members(members).await.unwrap();
+    let _requests = serve(stays, 12);
+    eventually("the connection is made anew", || left.handle.peers().is_empty()).await;
+    let tip = next(&mut left, |event| match event {
+        NetworkEvent::Tip { height, .. } => Some(height),
+        _ => None,
+    });
+    assert_eq!(tip.await, 12);
+    let ask = |from_height| {
+        let request = SyncRequest { from_height, blocks_max: 5 };
+        let answer = left.handle.request_blocks(node(1), request);
+        async move { answer.await.unwrap().blocks.len() }
+    };
+    assert_eq!(ask(8).await, 3);
+    assert_eq!(ask(11).await, 0);
+    handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
+    handle.broadcast_transaction(Bytes::from_static(b"transaction")).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(!heard(&mut left), "it is not a member any more");
 }
