@@ -8,7 +8,8 @@
 //!            transaction ── private ── genesis
 //!
 //!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
-//!                     └── proposers                 who proposes in which round
+//!                     ├── proposers                 who proposes in which round
+//!                     └── snapshot                  the parts of a state and its tip, each by itself
 //! ```
 //!
 //! Reading order: as the modules are declared. Everything is a plain function of its inputs: no clock, randomness,
@@ -53,6 +54,8 @@ pub mod tip;
 pub mod proof;
 
 pub mod light;
+
+pub mod snapshot;
 
 pub use admit::{Effects, Frame, Replay, SignatureVerifier, VerifyEach};
 pub use certificate::{

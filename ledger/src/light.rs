@@ -264,6 +264,13 @@ impl TrustedHeader {
         })
     }
 
+    /// The header itself, where it is at hand: what its parts are proved against.
+    #[must_use]
+    pub fn verified(&self) -> Option<VerifiedHeader> {
+        let header = VerifiedHeader::new(self.signed_header.as_ref()?.header.as_ref()?);
+        (header.hash() == self.header_hash).then_some(header)
+    }
+
     /// Whether this header may still be built on at `now_ms`.
     fn check_age(
         &self,

@@ -474,7 +474,7 @@ fn receipt_field(field: &'static str, bytes: &[u8]) -> Result<Hash, ProofError> 
 }
 
 /// The leaf that stands where an absent key would: its key, and the hash of its value.
-fn other_leaf(path: &v1::TreePath) -> Result<Option<(TreeKey, Hash)>, EntryError> {
+pub(crate) fn other_leaf(path: &v1::TreePath) -> Result<Option<(TreeKey, Hash)>, EntryError> {
     if path.other_key.is_empty() && path.other_value_hash.is_empty() {
         return Ok(None);
     }
@@ -487,7 +487,7 @@ fn other_leaf(path: &v1::TreePath) -> Result<Option<(TreeKey, Hash)>, EntryError
     }
 }
 
-fn read_sibling(position: usize, sibling: &[u8]) -> Result<Hash, EntryError> {
+pub(crate) fn read_sibling(position: usize, sibling: &[u8]) -> Result<Hash, EntryError> {
     if sibling.is_empty() {
         return Ok(PLACEHOLDER);
     }
@@ -499,11 +499,11 @@ fn read_sibling(position: usize, sibling: &[u8]) -> Result<Hash, EntryError> {
 }
 
 /// Bit `depth` of a key, the highest bit of the first byte being bit 0.
-fn bit(key: &TreeKey, depth: usize) -> bool {
+pub(crate) fn bit(key: &TreeKey, depth: usize) -> bool {
     key.0.get(depth / 8).is_some_and(|byte| byte & (0x80 >> (depth % 8)) != 0)
 }
 
 /// How many bits two keys both begin with.
-fn shared_bits(one: &TreeKey, other: &TreeKey) -> usize {
+pub(crate) fn shared_bits(one: &TreeKey, other: &TreeKey) -> usize {
     (0..SIBLINGS_MAX).take_while(|&depth| bit(one, depth) == bit(other, depth)).count()
 }

@@ -5,10 +5,9 @@
 
 use crate::AdmissionError;
 use crate::merkle_log::TransactionHasher;
-#[cfg(feature = "tree")]
-use sillok_did_method::check_named_document;
 use sillok_did_method::{
-    CheckedOperation, OperationHashes, author_statement_hash, author_string, transaction_id,
+    CheckedOperation, OperationHashes, author_statement_hash, author_string, check_named_document,
+    transaction_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 
@@ -169,7 +168,6 @@ impl CheckedTransaction {
     /// # Errors
     ///
     /// [`AdmissionError`]: a part is missing, another, or too many.
-    #[cfg(feature = "tree")]
     pub(crate) fn check_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
         check_private_parts(transaction)?;
         let operations = transaction.body.as_ref().map_or(&[][..], |body| &body.operations);

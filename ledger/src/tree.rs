@@ -2,7 +2,8 @@
 //!
 //! The only file that names `jmt`, so that it can be replaced. [`update`] computes what a block changes and stores
 //! nothing: the caller writes nodes, values and stale keys with the block, at once. [`prove`] walks the stored nodes
-//! itself and needs from `jmt` only their form: its own prover panics where a node is missing.
+//! itself and needs from `jmt` only their form: its own prover panics where a node is missing. [`grow`] makes the nodes of
+//! a subtree from its leaves, for who has them from a snapshot.
 //!
 //! Versions are heights. Every height has a root node, blocks without writes too, so any retained height can be proved.
 //! Deliberately absent: deletion (leaves are ended, never removed), storage, and pruning.
@@ -16,9 +17,10 @@
 )]
 
 use crate::proof::{self, PLACEHOLDER};
+use crate::snapshot::Prefix;
 use crate::{StateFault, TreeKey};
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
-use jmt::{JellyfishMerkleTree, KeyHash, SimpleHasher};
+use jmt::{JellyfishMerkleTree, KeyHash, SimpleHasher, ValueHash};
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeMap;
 
@@ -159,6 +161,202 @@ pub fn prove<R: NodeReader + ?Sized>(
         }
     }
     Ok(entry)
+}
+
+/// The way from the subtree under `prefix` to the root of the tree of `version`: what [`v1::Subtree`] has beside its
+/// leaves. The leaves are the caller's to read.
+///
+/// # Errors
+///
+/// [`StateFault`] if storage failed, or the tree of that version is not there or not whole.
+pub fn subtree_path<R: NodeReader + ?Sized>(
+    reader: &R,
+    version: u64,
+    prefix: &Prefix,
+) -> Result<v1::TreePath, StateFault> {
+    let adapter = Adapter(reader);
+    let mut place = Place::of(&adapter.root(version)?)?;
+    let mut path = NodePath::default();
+    let bits = usize::try_from(prefix.bits()).map_err(|_| too_deep())?;
+    let target = prefix.first();
+    let mut siblings = Vec::new();
+    let mut other = None;
+    while siblings.len() < bits {
+        match place {
+            Place::Empty => break,
+            Place::Leaf { key, value_hash } => {
+                other = (!prefix.contains(&key)).then_some((key, value_hash));
+                break;
+            }
+            Place::Fork(children) => {
+                let nibble = nibble(&target, path.len()).ok_or_else(too_deep)?;
+                let levels = bits - siblings.len();
+                let Some((index, child)) = children.descend_at_most(nibble, levels, &mut siblings)
+                else {
+                    break;
+                };
+                path.push(index);
+                place = Place::of(&adapter.node_at(child.version, &path)?)?;
+            }
+        }
+    }
+    // At the very depth of the prefix every leaf begins with it.
+    siblings.reverse();
+    let (other_key, other_value_hash) =
+        other.map(|(key, value_hash)| (key.to_vec(), value_hash.to_vec())).unwrap_or_default();
+    let siblings = siblings
+        .into_iter()
+        .map(|hash| if hash == PLACEHOLDER { Vec::new() } else { hash.to_vec() })
+        .collect();
+    Ok(v1::TreePath { other_key, other_value_hash, siblings })
+}
+
+/// A subtree that was grown: what a tree above it needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grown {
+    /// No leaf.
+    Empty,
+    /// One leaf, which stands wherever it is alone.
+    Leaf {
+        /// Its key.
+        key: TreeKey,
+        /// The hash of its value.
+        value_hash: Hash,
+    },
+    /// Two leaves or more, under a node at exactly the prefix.
+    Fork {
+        /// The hash of the node.
+        hash: Hash,
+        /// How many leaves.
+        leaves: u64,
+    },
+}
+
+/// Nodes that were grown, by stored key.
+pub type Nodes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Grows the subtree under `prefix`, of whole nibbles, from all its leaves, ascending, as if `version` had written them.
+/// It is the tree that [`update`] makes, but for the versions of its nodes, which no hash covers.
+///
+/// # Errors
+///
+/// [`StateFault`] if the prefix is not of whole nibbles.
+pub fn grow<'l>(
+    version: u64,
+    prefix: &Prefix,
+    leaves: impl IntoIterator<Item = &'l (TreeKey, Hash)>,
+) -> Result<(Grown, Nodes), StateFault> {
+    let parts: Vec<(Prefix, Grown)> = leaves
+        .into_iter()
+        .map(|(key, value_hash)| {
+            (Prefix::of(key, 256), Grown::Leaf { key: *key, value_hash: *value_hash })
+        })
+        .collect();
+    let mut nodes = Nodes::new();
+    let grown = grow_at(version, whole_nibbles(prefix)?, &parts, &mut nodes)?;
+    Ok((grown, nodes))
+}
+
+/// Grows the rest of the tree above subtrees that cover it, ascending, and returns its root.
+///
+/// # Errors
+///
+/// [`StateFault`] if a prefix is not of whole nibbles, or two of them overlap.
+pub fn grow_root(version: u64, parts: &[(Prefix, Grown)]) -> Result<(Hash, Nodes), StateFault> {
+    let parts: Vec<(Prefix, Grown)> =
+        parts.iter().filter(|(_, grown)| *grown != Grown::Empty).copied().collect();
+    let mut nodes = Nodes::new();
+    let node = match grow_at(version, 0, &parts, &mut nodes)? {
+        Grown::Fork { hash, .. } => return Ok((hash, nodes)),
+        Grown::Empty => Node::Null,
+        Grown::Leaf { key, value_hash } => leaf_node(&key, &value_hash),
+    };
+    nodes.push((NodePath::default().stored_key(version), encode_node(&node)?));
+    Ok((Place::of(&node)?.hash(), nodes))
+}
+
+fn whole_nibbles(prefix: &Prefix) -> Result<usize, StateFault> {
+    if !prefix.bits().is_multiple_of(4) {
+        return Err(StateFault::new("a subtree does not begin at a whole nibble"));
+    }
+    usize::try_from(prefix.bits() / 4).map_err(|_| too_deep())
+}
+
+/// The subtree of the parts, none of them empty, which share `depth` nibbles.
+fn grow_at(
+    version: u64,
+    depth: usize,
+    parts: &[(Prefix, Grown)],
+    nodes: &mut Nodes,
+) -> Result<Grown, StateFault> {
+    let overlap = || StateFault::new("the subtrees overlap");
+    let Some((first, grown)) = parts.first() else { return Ok(Grown::Empty) };
+    if let [_] = parts
+        && (matches!(grown, Grown::Leaf { .. }) || whole_nibbles(first)? == depth)
+    {
+        return Ok(*grown);
+    }
+    let mut path =
+        NodePath((0..depth).filter_map(|at| nibble(&first.first(), at)).map(narrow).collect());
+    let mut children = [const { None }; 16];
+    let mut rest = parts;
+    while let Some((next, _)) = rest.first() {
+        let index = nibble(&next.first(), depth).ok_or_else(overlap)?;
+        if whole_nibbles(next)? <= depth {
+            return Err(overlap());
+        }
+        let same = |(prefix, _): &(Prefix, Grown)| nibble(&prefix.first(), depth) == Some(index);
+        let (under, others) = rest.split_at(rest.iter().take_while(|part| same(part)).count());
+        rest = others;
+        let grown = grow_at(version, depth + 1, under, nodes)?;
+        if let Grown::Leaf { key, value_hash } = &grown {
+            path.push(index);
+            nodes.push((path.stored_key(version), encode_node(&leaf_node(key, value_hash))?));
+            path.0.pop();
+        }
+        *children.get_mut(index).ok_or_else(overlap)? = Some(grown);
+    }
+    let (node, leaves) = internal_node(version, &children)?;
+    let hash = Place::of(&node)?.hash();
+    nodes.push((path.stored_key(version), encode_node(&node)?));
+    Ok(Grown::Fork { hash, leaves })
+}
+
+fn leaf_node(key: &TreeKey, value_hash: &Hash) -> Node {
+    Node::Leaf(LeafNode::new(KeyHash(key.0), ValueHash(value_hash.0)))
+}
+
+/// An internal node and the leaves under it. `jmt` has no name for one outside itself, so it is written in its borsh
+/// form: sixteen children {hash, version, leaf or number of leaves}, how many of them there are, and all their leaves.
+fn internal_node(version: u64, children: &[Option<Grown>; 16]) -> Result<(Node, u64), StateFault> {
+    const INTERNAL: u8 = 1;
+    let (mut count, mut leaves) = (0_u64, 0_u64);
+    let mut bytes = vec![INTERNAL];
+    for child in children {
+        let (hash, kind, below) = match child {
+            None | Some(Grown::Empty) => {
+                bytes.push(0);
+                continue;
+            }
+            Some(Grown::Leaf { key, value_hash }) => (proof::leaf_hash(key, value_hash), None, 1),
+            Some(Grown::Fork { hash, leaves }) => (*hash, Some(*leaves), *leaves),
+        };
+        count += 1;
+        leaves += below;
+        bytes.push(1);
+        bytes.extend_from_slice(&hash.0);
+        bytes.extend_from_slice(&version.to_le_bytes());
+        match kind {
+            None => bytes.push(0),
+            Some(leaves) => {
+                bytes.push(1);
+                bytes.extend_from_slice(&leaves.to_le_bytes());
+            }
+        }
+    }
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes.extend_from_slice(&leaves.to_le_bytes());
+    Ok((decode_node(&bytes)?, leaves))
 }
 
 /// BLAKE3 as `jmt` wants a hash function.
@@ -330,8 +528,18 @@ impl Children {
     /// Goes down towards `nibble`, noting the sibling at each binary level, until the place is empty (`None`) or one
     /// child is left.
     fn descend(&self, nibble: usize, siblings: &mut Vec<Hash>) -> Option<(usize, &Child)> {
+        self.descend_at_most(nibble, 4, siblings)
+    }
+
+    /// The same, but no more than `levels` down; `None` also if several children are left there.
+    fn descend_at_most(
+        &self,
+        nibble: usize,
+        levels: usize,
+        siblings: &mut Vec<Hash>,
+    ) -> Option<(usize, &Child)> {
         let (mut start, mut width) = (0, 16);
-        loop {
+        for _ in 0..levels {
             width /= 2;
             let sibling = if nibble < start + width { start + width } else { start };
             if sibling == start {
@@ -343,6 +551,7 @@ impl Children {
                 return Some(only);
             }
         }
+        None
     }
 }
 
@@ -356,8 +565,7 @@ impl NodePath {
     }
 
     fn push(&mut self, nibble: usize) {
-        // Below 16: an index of `Children`.
-        self.0.push(u8::try_from(nibble).unwrap_or_default());
+        self.0.push(narrow(nibble));
     }
 
     fn stored_key(&self, version: u64) -> Vec<u8> {
@@ -370,6 +578,11 @@ impl NodePath {
         }));
         key
     }
+}
+
+/// A nibble is below 16: an index of `Children`.
+fn narrow(nibble: usize) -> u8 {
+    u8::try_from(nibble).unwrap_or_default()
 }
 
 fn nibble(key: &TreeKey, position: usize) -> Option<usize> {

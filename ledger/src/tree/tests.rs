@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test builds must be buildable")]
 
-use super::{Adapter, Blake3, NodeReader, TreeUpdate, prove, root, update};
+use super::{
+    Adapter, Blake3, Grown, NodeReader, TreeUpdate, decode_node, grow, grow_root, prove, root,
+    subtree_path, update,
+};
 use crate::proof::{EntryError, PLACEHOLDER, internal_hash, leaf_hash, value_hash, verify_entry};
+use crate::snapshot::{Prefix, SnapshotError, verify_subtree};
 use crate::{LeafKind, StateFault, TreeKey};
 use jmt::proof::SparseMerkleProof;
 use jmt::{JellyfishMerkleTree, KeyHash, RootHash};
@@ -186,6 +190,246 @@ proptest! {
             prop_assert_eq!(store.nodes.keys().filter(|key| key[8] == 0).count(), 1);
         }
     }
+}
+
+/// What an honest node answers.
+fn subtree(store: &Store, version: u64, model: &Model, prefix: &Prefix) -> v1::Subtree {
+    let leaves = model.iter().filter(|(key, _)| prefix.contains(key));
+    v1::Subtree {
+        prefix: prefix.to_vec(),
+        prefix_bits: prefix.bits(),
+        leaves: leaves
+            .map(|(key, value)| v1::SubtreeLeaf { key: key.to_vec(), value: value.clone() })
+            .collect(),
+        path: Some(subtree_path(store, version, prefix).unwrap()),
+    }
+}
+
+/// A cover of the tree by prefixes of whole nibbles, split where `wide` says so.
+fn cover(prefix: Prefix, wide: &dyn Fn(&Prefix) -> bool, out: &mut Vec<Prefix>) {
+    if wide(&prefix) {
+        prefix.split().into_iter().for_each(|part| cover(part, wide, out));
+    } else {
+        out.push(prefix);
+    }
+}
+
+/// The tree of `version`, grown from subtrees of at most `leaves_max` leaves.
+fn grown(model: &Model, version: u64, leaves_max: usize) -> (Store, Hash) {
+    let hashes: Vec<(TreeKey, Hash)> =
+        model.iter().map(|(key, value)| (*key, value_hash(value))).collect();
+    let under = |prefix: &Prefix| hashes.iter().filter(|(key, _)| prefix.contains(key)).count();
+    let mut prefixes = Vec::new();
+    cover(Prefix::ALL, &|prefix| under(prefix) > leaves_max, &mut prefixes);
+    let mut store = Store::default();
+    let mut parts = Vec::new();
+    for prefix in prefixes {
+        let leaves = hashes.iter().filter(|(key, _)| prefix.contains(key));
+        let (part, nodes) = grow(version, &prefix, leaves).unwrap();
+        store.nodes.extend(nodes);
+        parts.push((prefix, part));
+    }
+    let (root, nodes) = grow_root(version, &parts).unwrap();
+    store.nodes.extend(nodes);
+    for (key, value) in model {
+        store.values.insert((*key, version), Some(value.clone()));
+    }
+    (store, root)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_prefix_has_a_subtree_that_verifies_and_holds_all_its_leaves(
+        model in writes(),
+        keys in prop::collection::vec((any_key(), 0_u32..=256), 8),
+    ) {
+        let mut store = Store::default();
+        let root = store.write(0, &model).root;
+        let of_leaves = model.keys().flat_map(|key| [0, 1, 3, 4, 8, 255, 256].map(|bits| (*key, bits)));
+        for (key, bits) in keys.into_iter().chain(of_leaves) {
+            let prefix = Prefix::of(&key, bits);
+            let answer = subtree(&store, 0, &model, &prefix);
+            let bytes = encode(&answer);
+            let answer: v1::Subtree = decode(&bytes, bytes.len()).unwrap();
+            let verified = verify_subtree(&root, &prefix, &answer).unwrap();
+            let expected: Vec<(TreeKey, &[u8])> = model
+                .iter()
+                .filter(|(key, _)| prefix.contains(key))
+                .map(|(key, value)| (*key, value.as_slice()))
+                .collect();
+            prop_assert_eq!(verified, expected);
+        }
+    }
+
+    #[test]
+    fn a_grown_tree_is_the_written_one(
+        model in writes(),
+        more in writes(),
+        leaves_max in 1_usize..6,
+    ) {
+        let mut written = Store::default();
+        let expected = written.write(0, &model).root;
+        let (mut store, root) = grown(&model, 7, leaves_max);
+        prop_assert_eq!(root, expected);
+        // The same nodes, but for the versions in them.
+        let unversioned = |store: &Store| -> BTreeMap<Vec<u8>, Hash> {
+            let hash = |node: &Vec<u8>| super::Place::of(&decode_node(node).unwrap()).unwrap().hash();
+            store.nodes.iter().map(|(key, node)| (key[8..].to_vec(), hash(node))).collect()
+        };
+        prop_assert_eq!(unversioned(&store), unversioned(&written));
+        for key in model.keys().chain(more.keys()) {
+            check(&store, 7, &model, key);
+        }
+        // And it grows on alike.
+        let mut model = model;
+        model.extend(more.clone());
+        prop_assert_eq!(store.write(8, &more).root, written.write(1, &more).root);
+        for key in model.keys() {
+            check(&store, 8, &model, key);
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_subtree_verifies(
+        model in prop::collection::btree_map(any_key(), prop::collection::vec(any::<u8>(), 0..6), 1..12),
+        chosen in any::<prop::sample::Index>(),
+        bits in prop_oneof![0_u32..12, 0_u32..=256],
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 16),
+    ) {
+        let mut store = Store::default();
+        let root = store.write(0, &model).root;
+        let key = model.keys().nth(chosen.index(model.len())).unwrap();
+        // Also a neighbor, under which there may be nothing.
+        let neighbor = TreeKey(key.0.map(|byte| byte ^ 1));
+        for prefix in [Prefix::of(key, bits), Prefix::of(&neighbor, bits)] {
+            let answer = subtree(&store, 0, &model, &prefix);
+            for index in 0..answer.leaves.len() {
+                let mut forged = answer.clone();
+                forged.leaves.remove(index);
+                prop_assert!(verify_subtree(&root, &prefix, &forged).is_err(), "a leaf left out");
+            }
+            let bytes = encode(&answer);
+            for (at, change) in &changes {
+                let mut bytes = bytes.clone();
+                if bytes.is_empty() { continue; }
+                let at = at.index(bytes.len());
+                bytes[at] ^= change;
+                let Ok(forged) = decode::<v1::Subtree>(&bytes, bytes.len()) else { continue };
+                prop_assert!(verify_subtree(&root, &prefix, &forged).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn b4_no_flipped_bit_of_a_subtree_verifies() {
+    let (store, model) = small();
+    let state_root = model_root(&model);
+    let first = *model.keys().next().unwrap();
+    let absent = TreeKey::new(LeafKind::Private, b"nobody");
+    for (key, bits) in [(first, 0), (first, 4), (first, 9), (first, 30), (absent, 4), (first, 256)]
+    {
+        let prefix = Prefix::of(&key, bits);
+        let bytes = encode(&subtree(&store, 1, &model, &prefix));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let Ok(forged) = decode::<v1::Subtree>(&bytes, bytes.len()) else { continue };
+                assert!(
+                    verify_subtree(&state_root, &prefix, &forged).is_err(),
+                    "byte {at} bit {bit}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subtree_has_one_form() {
+    let (store, model) = small();
+    let state_root = model_root(&model);
+    let first = *model.keys().next().unwrap();
+    let whole = subtree(&store, 1, &model, &Prefix::ALL);
+    let refuse = |prefix: &Prefix, change: &dyn Fn(&mut v1::Subtree)| {
+        let mut forged = subtree(&store, 1, &model, prefix);
+        change(&mut forged);
+        verify_subtree(&state_root, prefix, &forged).unwrap_err()
+    };
+    let all = Prefix::ALL;
+    assert_eq!(refuse(&all, &|s| s.prefix = vec![0]), SnapshotError::OtherPrefix);
+    assert_eq!(refuse(&all, &|s| s.prefix_bits = 1), SnapshotError::OtherPrefix);
+    let nine = Prefix::of(&first, 9);
+    assert_eq!(refuse(&nine, &|s| s.prefix[1] ^= 1), SnapshotError::OtherPrefix);
+    assert_eq!(
+        refuse(&all, &|s| s.leaves[3].key.push(0)),
+        SnapshotError::KeyLength { index: 3, len: 33 }
+    );
+    assert_eq!(refuse(&all, &|s| s.leaves.swap(4, 5)), SnapshotError::Order { index: 5 });
+    assert_eq!(
+        refuse(&all, &|s| s.leaves.insert(1, s.leaves[0].clone())),
+        SnapshotError::Order { index: 1 }
+    );
+    assert_eq!(
+        refuse(&Prefix::of(&TreeKey([0xff; 32]), 4), &|s| s.leaves.push(whole.leaves[0].clone())),
+        SnapshotError::Outside { index: 0 }
+    );
+    assert_eq!(
+        refuse(&all, &|s| s.leaves[0].value = vec![0; 65_537]),
+        SnapshotError::ValueLength { index: 0, len: 65_537 }
+    );
+    assert_eq!(
+        refuse(&all, &|s| s.path =
+            Some(v1::TreePath { siblings: vec![vec![]], ..Default::default() })),
+        SnapshotError::PathLength { leaves: 40, bits: 0, siblings: 1 }
+    );
+    assert_eq!(refuse(&all, &|s| s.path = None), EntryError::NoPath.into());
+    // A leaf hidden as the other leaf of an empty subtree.
+    let alone = Prefix::of(&first, 256);
+    assert_eq!(
+        refuse(&alone, &|s| {
+            let leaf = s.leaves.remove(0);
+            let path = s.path.as_mut().unwrap();
+            path.other_key = leaf.key;
+            path.other_value_hash = value_hash(&leaf.value).to_vec();
+        }),
+        SnapshotError::OtherLeaf
+    );
+    assert!(matches!(
+        refuse(&all, &|s| s.leaves[0].value.push(1)),
+        SnapshotError::Path(EntryError::WrongRoot { .. })
+    ));
+}
+
+#[test]
+fn prefixes_split_into_all_that_they_contain() {
+    let key = TreeKey([0b1010_0110; 32]);
+    for bits in [0, 1, 4, 7, 8, 100, 252] {
+        let prefix = Prefix::of(&key, bits);
+        let parts = prefix.split();
+        assert_eq!(parts.len(), 16);
+        assert!(parts.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(parts.iter().filter(|part| part.contains(&key)).count(), 1);
+        assert!(parts.iter().all(|part| prefix.contains(&part.first()) && part.bits() == bits + 4));
+        assert_eq!(Prefix::read(&prefix.to_vec(), bits), Some(prefix));
+    }
+    assert_eq!(Prefix::of(&key, 253).split(), []);
+    assert_eq!(Prefix::of(&key, 300), Prefix::of(&key, 256));
+    assert_eq!(Prefix::read(&[0xf0], 3), None, "a bit beyond the prefix");
+    assert_eq!(Prefix::read(&[0; 33], 264), None);
+}
+
+#[test]
+fn subtrees_that_overlap_or_begin_within_a_nibble_do_not_grow_together() {
+    let leaf = |byte| Grown::Leaf { key: TreeKey([byte; 32]), value_hash: Hash([1; 32]) };
+    let fork = Grown::Fork { hash: Hash([2; 32]), leaves: 2 };
+    let at = |byte, bits| Prefix::of(&TreeKey([byte; 32]), bits);
+    assert!(grow(0, &at(1, 3), []).is_err());
+    assert!(grow_root(0, &[(at(0x11, 4), fork), (at(0x11, 8), fork)]).is_err());
+    assert!(grow_root(0, &[(at(0x11, 5), fork), (at(0x21, 8), leaf(0x21))]).is_err());
+    assert_eq!(grow_root(0, &[(at(0x11, 4), Grown::Empty)]).unwrap().0, PLACEHOLDER);
 }
 
 fn small() -> (Store, Model) {

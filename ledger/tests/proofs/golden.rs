@@ -9,6 +9,7 @@ use sillok_ledger::merkle_log::{
     HistoryFrontier, HistoryHasher, TransactionHasher, transactions_root,
 };
 use sillok_ledger::proof::PLACEHOLDER;
+use sillok_ledger::snapshot::{Prefix, verify_subtree};
 use sillok_ledger::{TreeKey, tree};
 use sillok_proto::{Hash, encode, v1};
 use std::collections::BTreeMap;
@@ -66,6 +67,33 @@ fn vectors() -> BTreeMap<String, String> {
         ("absent 55*31 50, shown by an empty place", TreeKey(empty_place([0x55; 32]))),
     ] {
         put(&format!("state entry {name}"), &encode(&tree::prove(&store, 0, &key).unwrap()));
+    }
+
+    let values = [vec![1_u8], vec![2], vec![3], vec![]];
+    for (name, key, bits) in [
+        ("of 0 bits: all four leaves", keys[0], 0),
+        ("of 4 bits 5: three leaves", keys[0], 4),
+        ("of 9 bits 55 0: two leaves", keys[0], 9),
+        ("of 6 bits a8: the leaf aa*32, which stands higher", keys[1], 6),
+        ("of 4 bits b: none, shown by aa*32", TreeKey([0xbb; 32]), 4),
+        ("of 3 bits 0: none, shown by an empty place", TreeKey([0x00; 32]), 3),
+    ] {
+        let prefix = Prefix::of(&key, bits);
+        let mut leaves: Vec<v1::SubtreeLeaf> = keys
+            .iter()
+            .zip(&values)
+            .filter(|(key, _)| prefix.contains(key))
+            .map(|(key, value)| v1::SubtreeLeaf { key: key.to_vec(), value: value.clone() })
+            .collect();
+        leaves.sort_by(|one, other| one.key.cmp(&other.key));
+        let subtree = v1::Subtree {
+            prefix: prefix.to_vec(),
+            prefix_bits: bits,
+            leaves,
+            path: Some(tree::subtree_path(&store, 0, &prefix).unwrap()),
+        };
+        assert!(verify_subtree(&root, &prefix, &subtree).is_ok(), "{name}");
+        put(&format!("subtree {name}"), &encode(&subtree));
     }
 
     let leaves: Vec<Hash> = (0..5)

@@ -17,5 +17,6 @@ mod organizations;
 mod properties;
 mod repetition;
 mod signing;
+mod snapshot;
 mod story;
 mod support;
