@@ -11,10 +11,13 @@ use crate::network::{
     GossipId, NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
 };
 use crate::signing_record::{SigningRecord, SigningRecordError};
+use bytes::Bytes;
 use prost::Message;
-use sillok_consensus::{Action, Event, HaltReason, Host, HostConfig, Peer, TimerId, ValidationId};
+use sillok_consensus::{
+    Action, Checker, Event, HaltReason, Host, HostConfig, Peer, TimerId, ValidationId,
+};
 use sillok_ledger::header_hash;
-use sillok_proto::v1;
+use sillok_proto::{CanonicalError, v1};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +27,11 @@ use tokio::time::Instant;
 
 /// Results waiting for the thread.
 const RESULTS_MAX: usize = 256;
-/// Threads that build and execute blocks. Their own, so that no flood of reads or submissions stands before a block.
+/// Threads that build and execute blocks, and as many that check signatures. Their own, so that no flood of reads or
+/// submissions stands before a block.
 const WORKERS: usize = 2;
+/// Messages whose signatures are being checked at once; the rest wait in the queues of their senders, which are bounded.
+const BEING_CHECKED_MAX: usize = 64;
 /// Requests for blocks served at once, one of each peer: each may read and hold an answer of full length.
 const SERVED_AT_ONCE: usize = 4;
 
@@ -91,6 +97,7 @@ enum Done {
     Built(Built),
     Validated(Validated),
     Synced { peer: NodeKey, response: Option<v1::SyncResponse> },
+    Checked { peer: NodeKey, id: GossipId, message: Option<Box<v1::ConsensusMessage>> },
 }
 
 /// Threads that take one job after the other. A job that panics costs its own answer.
@@ -99,13 +106,13 @@ struct Workers(std::sync::mpsc::Sender<Job>);
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Workers {
-    fn start() -> Result<Self, OrderingError> {
+    fn start(name: &str) -> Result<Self, OrderingError> {
         let (sender, jobs) = std::sync::mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         for nth in 0..WORKERS {
             let jobs = jobs.clone();
             std::thread::Builder::new()
-                .name(format!("executing-{nth}"))
+                .name(format!("{name}-{nth}"))
                 .spawn(move || {
                     loop {
                         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -157,9 +164,13 @@ pub struct Ordering {
     done: mpsc::Receiver<Done>,
     status: watch::Sender<OrderingStatus>,
     events: VecDeque<Event>,
-    /// The message being looked at: who handed it over, its name, and whether it is of the height being decided.
-    handed: Option<(NodeKey, GossipId, bool)>,
     workers: Workers,
+    /// Checks signatures beside the thread, into the memory of the host.
+    checker: Checker,
+    /// Takes the messages to be checked; apart from the execution of blocks, for which no vote is to wait.
+    checking: Workers,
+    /// Messages being checked.
+    being_checked: usize,
     serving: Arc<Mutex<BTreeSet<NodeKey>>>,
     serving_turns: Arc<Semaphore>,
 }
@@ -190,6 +201,7 @@ impl Ordering {
         let start = height_start(&ledger.tip());
         let clock = ledger.clock().clone();
         let (host, actions) = Host::new(config, &start, recorded, clock.now_ms())?;
+        let checker = host.checker();
         let (results, done) = mpsc::channel(RESULTS_MAX);
         let (status, watched) = watch::channel(OrderingStatus::default());
         let mut ordering = Self {
@@ -204,8 +216,10 @@ impl Ordering {
             done,
             status,
             events: VecDeque::new(),
-            handed: None,
-            workers: Workers::start()?,
+            workers: Workers::start("executing")?,
+            checker,
+            checking: Workers::start("checking")?,
+            being_checked: 0,
             serving: Arc::default(),
             serving_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
         };
@@ -248,7 +262,7 @@ impl Ordering {
                     let pending = *pending.borrow_and_update();
                     self.events.push_back(Event::TransactionsPending(pending));
                 }
-                event = network.next() => match event {
+                event = network.next(), if self.being_checked < BEING_CHECKED_MAX => match event {
                     Some(event) => self.on_network(event),
                     None => return Err(OrderingError::NetworkEnded),
                 },
@@ -259,15 +273,7 @@ impl Ordering {
 
     fn drain(&mut self) -> Result<(), OrderingError> {
         while let Some(event) = self.events.pop_front() {
-            // Set with the event, which is the only one in the queue then.
-            let handed =
-                matches!(event, Event::Message { .. }).then(|| self.handed.take()).flatten();
             let actions = self.host.handle(event, self.clock.now_ms());
-            if let Some((peer, id, current)) = handed {
-                // Of other heights the host has not checked everything yet.
-                let good = !actions.iter().any(|action| matches!(action, Action::PeerFault { .. }));
-                self.network.judge(peer, id, good && current);
-            }
             self.carry_out(actions)?;
         }
         self.publish_status();
@@ -280,6 +286,10 @@ impl Ordering {
             Done::Validated(validated) => {
                 self.events.push_back(self.application.on_validated(validated)?);
             }
+            Done::Checked { peer, id, message } => {
+                self.being_checked = self.being_checked.saturating_sub(1);
+                self.on_checked(peer, id, message.map(|message| *message))?;
+            }
             Done::Synced { peer, response } => {
                 let peer = Peer(*peer.as_bytes());
                 self.events.push_back(match response {
@@ -291,27 +301,56 @@ impl Ordering {
         Ok(())
     }
 
+    /// Decodes a message and checks its signatures beside the thread.
+    fn check(&mut self, peer: NodeKey, id: GossipId, bytes: Bytes) {
+        let max = self.ledger.chain.parameters().block_bytes_max;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let (checker, results) = (self.checker.clone(), self.results.clone());
+        self.being_checked += 1;
+        self.checking.run(move || {
+            // A panic over a stranger's bytes is a refusal, and must come back too: it is counted.
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                let message = sillok_consensus::decode_message(&bytes, max)?;
+                // What was not found good the host looks at itself, and says whose fault it is.
+                let _good = checker.check(&message);
+                Ok::<_, CanonicalError>(message)
+            }));
+            let message = checked.ok().and_then(|checked| {
+                checked
+                    .inspect_err(|error| {
+                        // Strangers must not be able to fill our disk: debug, and a counter in the network.
+                        tracing::debug!(%peer, err = %error, "a consensus message does not decode");
+                    })
+                    .ok()
+            });
+            let _ =
+                results.blocking_send(Done::Checked { peer, id, message: message.map(Box::new) });
+        });
+    }
+
+    fn on_checked(
+        &mut self,
+        peer: NodeKey,
+        id: GossipId,
+        message: Option<v1::ConsensusMessage>,
+    ) -> Result<(), OrderingError> {
+        let Some(message) = message else {
+            self.network.judge(peer, id, false);
+            self.network.fault(peer);
+            return Ok(());
+        };
+        let current = message_height(&message) == Some(self.ledger.tip().height() + 1);
+        let event = Event::Message { peer: Peer(*peer.as_bytes()), message };
+        let actions = self.host.handle(event, self.clock.now_ms());
+        // Of other heights the host has not checked everything yet.
+        let good = !actions.iter().any(|action| matches!(action, Action::PeerFault { .. }));
+        self.network.judge(peer, id, good && current);
+        self.carry_out(actions)
+    }
+
     fn on_network(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Consensus { peer, bytes, id } => {
-                let max = self.ledger.chain.parameters().block_bytes_max;
-                let max = usize::try_from(max).unwrap_or(usize::MAX);
-                match sillok_consensus::decode_message(&bytes, max) {
-                    Ok(message) => {
-                        let current =
-                            message_height(&message) == Some(self.ledger.tip().height() + 1);
-                        self.handed = Some((peer, id, current));
-                        let peer = Peer(*peer.as_bytes());
-                        self.events.push_back(Event::Message { peer, message });
-                    }
-                    // Strangers must not be able to fill our disk: debug, and a counter in the network.
-                    Err(error) => {
-                        tracing::debug!(%peer, err = %error, "a consensus message does not decode");
-                        self.network.judge(peer, id, false);
-                        self.network.fault(peer);
-                    }
-                }
-            }
+            NetworkEvent::Consensus { peer, bytes, id } => self.check(peer, id, bytes),
             NetworkEvent::Tip { peer, height } => {
                 self.status.send_modify(|status| {
                     status.peers.insert(*peer.as_bytes(), height);
@@ -404,9 +443,10 @@ impl Ordering {
                         self.network.fault(node);
                     }
                 }
-                // The network ends the connection once it knows how.
                 Action::Disconnect { peer } => {
-                    tracing::warn!(peer = ?peer, "a peer used up its budget of faults");
+                    if let Ok(node) = NodeKey::from_bytes(&peer.0) {
+                        self.network.ban(node);
+                    }
                 }
                 Action::Notice(notice) => tracing::warn!(err = %notice, "ordering notices"),
                 // The key store destroys the key once it knows how; the record keeps it from signing.
