@@ -26,6 +26,9 @@ const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Most blocks in an answer.
 const SYNC_BLOCKS_MAX: u32 = 64;
 
+/// Certificates that are looked through at start: one of them holds our signature if we took part lately.
+const RECENT_CERTIFICATES: u64 = 16;
+
 /// Why the record cannot go on. The process ends with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -125,6 +128,18 @@ pub fn height_start(tip: &Tip) -> HeightStart {
             .filter_map(|index| keys.get(index).copied().map(ValidatorKey))
             .collect(),
     }
+}
+
+/// The last certificates of the record, for the host to look for signatures of ours that its signing record does not
+/// hold ([`sillok_consensus::HostConfig::recent_certificates`]).
+///
+/// # Errors
+///
+/// [`StorageError`].
+pub fn recent_certificates(ledger: &Ledger) -> Result<Vec<v1::CommitCertificate>, StorageError> {
+    let tip = ledger.tip().height();
+    let heights = tip.saturating_sub(RECENT_CERTIFICATES - 1).max(1)..=tip;
+    heights.filter_map(|height| ledger.storage.certificate(height).transpose()).collect()
 }
 
 impl Application {

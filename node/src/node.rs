@@ -11,6 +11,7 @@
 //! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
 
 use crate::api::{self, Api};
+use crate::application;
 use crate::clock::Clock;
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
@@ -239,6 +240,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     host.heartbeat_ms = parameters.heartbeat_ms;
     host.clock_behind_ms = parameters.clock_behind_ms;
     host.clock_ahead_ms = parameters.clock_ahead_ms;
+    host.recent_certificates = application::recent_certificates(&ledger)?;
     let mut validator_key = Vec::new();
     let record = record.map(|opened| {
         let signer = Ed25519Signer::new(&opened.record.key().seed());
