@@ -13,6 +13,7 @@ mod form;
 mod genesis;
 mod golden;
 mod holders;
+mod members;
 mod organizations;
 mod properties;
 mod repetition;

@@ -28,6 +28,17 @@ enum Act {
     },
     SetDevice,
     Deactivate,
+    Members(Members),
+}
+
+/// An operation on members, made once the world is known.
+#[derive(Clone)]
+struct Members(Rc<dyn Fn(&World) -> Wire>);
+
+impl std::fmt::Debug for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Members")
+    }
 }
 
 /// The version an operation builds on.
@@ -166,6 +177,11 @@ pub(crate) fn rekeyed(name: &str, keys: v1::DidDocument, signers: &[&str]) -> Dr
     one(Act::Update { recovery: None }, name, Some(keys), signers)
 }
 
+/// An operation on members: propose, approve, join, re-key.
+pub(crate) fn members(operation: impl Fn(&World) -> Wire + 'static, signer: &str) -> Draft {
+    one(Act::Members(Members(Rc::new(operation))), "", None, &[signer])
+}
+
 /// Nothing happens for so long.
 pub(crate) fn wait(ms: u64) -> Draft {
     draft(Vec::new()).after(ms)
@@ -233,7 +249,7 @@ impl Draft {
         self.each(|step| match &mut step.act {
             Act::Create { recovery, .. } => *recovery = countersigner.map(str::to_owned),
             Act::Update { recovery } => *recovery = Some(countersigner.map(str::to_owned)),
-            Act::SetDevice | Act::Deactivate => {}
+            Act::SetDevice | Act::Deactivate | Act::Members(_) => {}
         })
     }
 
@@ -403,6 +419,9 @@ impl World {
                 })),
             };
         }
+        if let Act::Members(make) = &step.act {
+            return v1::Operation { operation: Some(make.0(self)) };
+        }
         let did = self.did(&step.name).to_vec();
         let of = |version| self.head(&step.name, version).as_ref().map_or(Hash([0; 32]), head_hash);
         let previous = match step.previous {
@@ -468,6 +487,7 @@ impl World {
                     assert_eq!(built.block, without.block, "a refused transaction leaves no trace");
                     assert_eq!(built.outcome.changes, without.outcome.changes);
                     assert_eq!(built.outcome.replay, without.outcome.replay);
+                    assert_eq!(built.outcome.validators, None);
                 }
                 if transaction.body.is_some() {
                     let refused = self.execute(&self.force(&[transaction], time_ms)).unwrap_err();

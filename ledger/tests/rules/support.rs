@@ -226,6 +226,8 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<String, Hash>,
     /// Take every signature for good, and make none: for stories about quantity.
     pub(crate) trusting: bool,
+    /// The operators whose validators build blocks, in turn; without any, the first of the set builds all.
+    pub(crate) working: Vec<String>,
     heads: BTreeMap<Hash, Vec<v1::Head>>,
 }
 
@@ -263,7 +265,8 @@ impl World {
                 ((*name).to_owned(), organization_digest(&organization_document(name)))
             })
             .collect();
-        let mut world = Self { chain, tip, state, names, trusting: false, heads: BTreeMap::new() };
+        let (working, heads) = (Vec::new(), BTreeMap::new());
+        let mut world = Self { chain, tip, state, names, trusting: false, working, heads };
         for head in start.heads.into_values() {
             world.remember(head);
         }
@@ -310,9 +313,37 @@ impl World {
         self.tip.header.time_ms + after_ms
     }
 
-    /// The proposer of the next block: any validator.
+    /// The proposer of the next block: any validator of those that work.
     pub(crate) fn proposer(&self) -> Vec<u8> {
-        self.tip.validators.validators[0].public_key.clone()
+        let working: Vec<Hash> = self.working.iter().map(|name| self.did(name)).collect();
+        let seats: Vec<&v1::Validator> = self
+            .tip
+            .validators
+            .validators
+            .iter()
+            .filter(|seat| {
+                working.is_empty() || working.iter().any(|one| seat.organization == one.0)
+            })
+            .collect();
+        seats[self.tip.height() as usize % if working.is_empty() { 1 } else { seats.len() }]
+            .public_key
+            .clone()
+    }
+
+    /// The leaf of the members.
+    pub(crate) fn members(&self) -> v1::Members {
+        self.leaf(&TreeKey::members()).unwrap()
+    }
+
+    /// What is written about an operator.
+    pub(crate) fn operator(&self, name: &str) -> Option<v1::OperatorRecord> {
+        self.leaf(&TreeKey::operator(&self.did(name)))
+    }
+
+    /// A leaf, which must be canonical.
+    pub(crate) fn leaf<M: prost::Message + Default>(&self, key: &TreeKey) -> Option<M> {
+        let bytes = self.state.leaves.get(key)?;
+        Some(sillok_proto::decode(bytes, sillok_ledger::overlay::LEAF_BYTES_MAX).unwrap())
     }
 
     fn verifier(&self) -> &'static dyn SignatureVerifier {
@@ -391,13 +422,56 @@ impl World {
             (outcome.heads, outcome.replay),
             (built.outcome.heads.clone(), built.outcome.replay.clone())
         );
+        assert_eq!(
+            (outcome.governance, outcome.validators),
+            (built.outcome.governance.clone(), built.outcome.validators.clone())
+        );
         let outcome = &built.outcome;
+        let (next, time_ms) = (self.tip.next_validators.clone(), self.tip.header.time_ms);
         self.state.apply(outcome.changes.clone(), &outcome.tree);
         for head in outcome.heads.iter().flatten() {
             self.remember(head.clone());
         }
         self.tip.advance(outcome).unwrap();
+        assert_eq!(self.tip.validators, next, "set(h + 1) was fixed before block h");
+        assert!(self.tip.header.time_ms > time_ms);
         self.check_invariants();
+        self.check_members();
+    }
+
+    /// What holds of members after every block, whatever was in it.
+    fn check_members(&self) {
+        let v1::Members { validators, operators, observers } = self.members();
+        let set = validators.unwrap();
+        sillok_ledger::certificate::check_validator_set(&set).unwrap();
+        assert_eq!(self.tip.next_validators, set, "the leaf holds set(h + 2)");
+        assert!(operators.is_sorted_by(|a, b| a < b) && operators.len() <= 128);
+        assert!(observers.is_sorted_by(|a, b| a < b) && observers.len() <= 256);
+        let mut waiting = operators;
+        for seat in &set.validators {
+            let place = waiting.binary_search(&seat.organization);
+            waiting.remove(place.expect("one seat for each of the operators"));
+            let organization = Hash::from_slice(&seat.organization).unwrap();
+            let record: v1::OperatorRecord = self.leaf(&TreeKey::operator(&organization)).unwrap();
+            let keys = record.operator.unwrap();
+            assert_eq!(keys.validator_key, seat.public_key, "the key in force holds the seat");
+            assert_eq!((keys.organization, record.ended_height), (seat.organization.clone(), 0));
+            for point in [keys.validator_key, keys.node_key, keys.governance_key] {
+                let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point };
+                assert!(self.state.leaves.contains_key(&TreeKey::used_key(&key_id(&key))));
+            }
+        }
+        for organization in waiting {
+            let organization = Hash::from_slice(&organization).unwrap();
+            let record: v1::OperatorRecord = self.leaf(&TreeKey::operator(&organization)).unwrap();
+            assert!(record.pending.is_some() && record.ended_height == 0, "it may join");
+            assert!(record.operator.unwrap().validator_key.is_empty(), "it never did");
+        }
+        for node_key in observers {
+            let record: v1::ObserverRecord = self.leaf(&TreeKey::observer(&node_key)).unwrap();
+            assert_eq!(record.observer.unwrap().node_key, node_key);
+            assert_eq!(record.ended_height, 0);
+        }
     }
 
     /// What holds after every block, whatever was in it.

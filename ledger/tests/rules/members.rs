@@ -1,0 +1,1495 @@
+//! Members: who may propose, approve, join and re-key, what it does, and when it is in force (PROTOCOL §7.3).
+//!
+//! The genesis has four operators, `operator-1` being its only archive; three approvals are more than two thirds of
+//! four. The keys of an operator are `<name>/validator`, `<name>/node` and `<name>/governance`; later ones end in a
+//! number. `ministry` and `carrier` are organizations that operate nothing yet.
+
+use crate::story::{
+    ACCEPTED, Draft, check, created, deactivate, founded, happened_in, meanwhile, members, outcome,
+    refused, rekeyed, restore, take_away, together, update, wait,
+};
+use crate::support::{START_MS, STEP_MS, World, bound, document, genesis, key, sign};
+use sillok_did_method::{SUBMIT, proposal_hash};
+use sillok_ledger::governance::{
+    GovernanceEvent, JOIN_HEADER_AGE_MS_MAX, PROPOSAL_MS_MAX, REKEY_INTERVAL_MS,
+};
+use sillok_ledger::light::{self, TrustedHeader};
+use sillok_ledger::mutant::{self, Mutant};
+use sillok_ledger::{
+    AdmissionError, Tip, TreeKey, certificate, header_hash, precommit_string, proposers,
+};
+use sillok_proto::{Hash, encode, v1};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use v1::change::Change;
+use v1::operation::Operation as Wire;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// A change with the end of its proposal.
+#[derive(Clone)]
+pub(crate) struct Motion {
+    change: Rc<dyn Fn(&World) -> Option<Change>>,
+    expires_ms: u64,
+}
+
+fn motion(change: impl Fn(&World) -> Change + 'static) -> Motion {
+    Motion { change: Rc::new(move |world| Some(change(world))), expires_ms: START_MS + 20 * DAY_MS }
+}
+
+/// The keys of an operator: the first ones, or later ones by a number behind them.
+fn keys(world: &World, name: &str, number: &str) -> v1::Operator {
+    let point = |what: &str| key(&format!("{name}/{what}{number}")).point;
+    v1::Operator {
+        organization: world.did(name).to_vec(),
+        validator_key: point("validator"),
+        node_key: point("node"),
+        governance_key: point("governance"),
+        archive: false,
+    }
+}
+
+/// A new member with its first keys.
+pub(crate) fn admit(name: &'static str) -> Motion {
+    admit_with(name, "", |_| {})
+}
+
+fn admit_with(
+    name: &'static str,
+    number: &'static str,
+    edit: impl Fn(&mut v1::Operator) + 'static,
+) -> Motion {
+    motion(move |world| {
+        let mut operator = keys(world, name, number);
+        edit(&mut operator);
+        Change::AdmitOperator(operator)
+    })
+}
+
+/// New keys of a member; it stays an archive if it was one.
+pub(crate) fn replace(name: &'static str, number: &'static str) -> Motion {
+    replace_with(name, number, |_| {})
+}
+
+fn replace_with(
+    name: &'static str,
+    number: &'static str,
+    edit: impl Fn(&mut v1::Operator) + 'static,
+) -> Motion {
+    motion(move |world| {
+        let mut operator = keys(world, name, number);
+        let before = world.operator(name).and_then(|record| record.operator).unwrap_or_default();
+        operator.archive = before.archive;
+        edit(&mut operator);
+        Change::ReplaceOperator(operator)
+    })
+}
+
+pub(crate) fn remove(name: &'static str) -> Motion {
+    motion(move |world| {
+        Change::RemoveOperator(v1::RemoveOperator { organization: world.did(name).to_vec() })
+    })
+}
+
+fn observe(node_key: &'static str) -> Motion {
+    motion(move |_| {
+        Change::AdmitObserver(v1::Observer { node_key: key(node_key).point, archive: false })
+    })
+}
+
+fn unobserve(node_key: &'static str) -> Motion {
+    motion(move |_| Change::RemoveObserver(v1::RemoveObserver { node_key: key(node_key).point }))
+}
+
+impl Motion {
+    /// Ends at this ledger time.
+    fn until(mut self, expires_ms: u64) -> Self {
+        self.expires_ms = expires_ms;
+        self
+    }
+
+    fn proposal(&self, world: &World) -> v1::Proposal {
+        v1::Proposal {
+            expires_ms: self.expires_ms,
+            change: Some(v1::Change { change: (self.change)(world) }),
+        }
+    }
+
+    fn hash(&self, world: &World) -> Hash {
+        proposal_hash(world.chain.hash(), &self.proposal(world))
+    }
+
+    fn record(&self, world: &World) -> Option<v1::ProposalRecord> {
+        world.leaf(&TreeKey::proposal(&self.hash(world)))
+    }
+
+    pub(crate) fn proposed_by(&self, name: &'static str) -> Draft {
+        let motion = self.clone();
+        let operation = move |world: &World| {
+            Wire::Propose(v1::Propose {
+                operator: world.did(name).to_vec(),
+                proposal: Some(motion.proposal(world)),
+            })
+        };
+        members(operation, &format!("{name}/governance"))
+    }
+
+    pub(crate) fn approved_by(&self, name: &'static str) -> Draft {
+        let motion = self.clone();
+        let operation = move |world: &World| {
+            Wire::Approve(v1::Approve {
+                operator: world.did(name).to_vec(),
+                proposal_hash: motion.hash(world).to_vec(),
+            })
+        };
+        members(operation, &format!("{name}/governance"))
+    }
+
+    /// Proposed by the first and approved by the others.
+    fn carried_by(&self, names: &[&'static str]) -> Vec<Draft> {
+        let approvals = names[1..].iter().map(|name| self.approved_by(name));
+        [self.proposed_by(names[0])].into_iter().chain(approvals).collect()
+    }
+
+    /// Carried by three of the first four.
+    fn carried(&self) -> Vec<Draft> {
+        self.carried_by(&["operator-1", "operator-2", "operator-3"])
+    }
+
+    /// All but the approval that executes it.
+    fn nearly_carried(&self) -> Vec<Draft> {
+        self.carried_by(&["operator-1", "operator-2"])
+    }
+}
+
+/// The header of a height among the last.
+fn header_of(world: &World, height: u64) -> Hash {
+    if height == world.tip.height() {
+        return world.tip.hash;
+    }
+    world.tip.recent.header(height).map_or(Hash([0; 32]), |header| header.hash)
+}
+
+/// A validator key joins over the header of a height.
+fn join_over(name: &'static str, validator: &'static str, height: u64) -> Draft {
+    let operation = move |world: &World| {
+        Wire::Join(v1::Join {
+            operator: world.did(name).to_vec(),
+            validator_key: key(&format!("{name}/{validator}")).point,
+            header_height: height,
+            header_hash: header_of(world, height).to_vec(),
+        })
+    };
+    members(operation, &format!("{name}/{validator}"))
+}
+
+/// A validator key joins over the latest header.
+pub(crate) fn join(name: &'static str, validator: &'static str) -> Draft {
+    let operation = move |world: &World| {
+        Wire::Join(v1::Join {
+            operator: world.did(name).to_vec(),
+            validator_key: key(&format!("{name}/{validator}")).point,
+            header_height: world.tip.height(),
+            header_hash: world.tip.hash.to_vec(),
+        })
+    };
+    members(operation, &format!("{name}/{validator}"))
+}
+
+pub(crate) fn rekey(name: &'static str, validator: &'static str) -> Draft {
+    let operation = move |world: &World| {
+        Wire::Rekey(v1::Rekey {
+            operator: world.did(name).to_vec(),
+            validator_key: key(&format!("{name}/{validator}")).point,
+        })
+    };
+    members(operation, &format!("{name}/governance"))
+}
+
+fn all(parts: &[Vec<Draft>]) -> Vec<Draft> {
+    parts.concat()
+}
+
+/// Who holds a seat, by name, in which set.
+fn seats(world: &World, set: &v1::ValidatorSet) -> Vec<(String, u64)> {
+    let mut seats: Vec<(String, u64)> = set
+        .validators
+        .iter()
+        .map(|seat| {
+            let name = world.names.iter().find(|(_, did)| did.0 == seat.organization[..]).unwrap();
+            (name.0.clone(), seat.since_height)
+        })
+        .collect();
+    seats.sort();
+    seats
+}
+
+fn names(world: &World, set: &v1::ValidatorSet) -> Vec<String> {
+    seats(world, set).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The governance events of a transaction on this world.
+fn events(world: &mut World, draft: &Draft) -> Vec<GovernanceEvent> {
+    let transaction = world.transaction(draft);
+    let built = world.build(&[transaction], world.time_of(draft));
+    assert_eq!(built.refused, vec![]);
+    assert!(built.outcome.heads[0].is_empty(), "operations on members write no head");
+    world.commit(&built);
+    built.outcome.governance[0].clone()
+}
+
+// ------------------------------------------------------------------------------------------ who signs
+
+#[test]
+fn only_a_seated_operator_acts_and_only_with_its_governance_key() {
+    let motion = admit("ministry");
+    let proposed = || motion.proposed_by("operator-1");
+    check(&[], proposed(), ACCEPTED);
+    check(&[], proposed().through("carrier"), ACCEPTED);
+    check(&[], motion.proposed_by("ministry"), refused("NOT_AN_OPERATOR"));
+    check(
+        &[],
+        motion.proposed_by("registrar").by(&["registrar/control"]),
+        refused("NOT_AN_OPERATOR"),
+    );
+    for signers in [
+        &["operator-1/validator"] as &[&str],
+        &["operator-1/node"],
+        &["operator-1/control"],
+        &["operator-2/governance"],
+        &[],
+    ] {
+        check(&[], proposed().by(signers), refused("GOVERNANCE_KEY_REQUIRED"));
+        let approve = motion.approved_by("operator-2");
+        let by_other: Vec<&str> = signers
+            .iter()
+            .map(|one| if one.contains("-2") { "operator-1/governance" } else { *one })
+            .collect();
+        check(&[proposed()], approve.by(&by_other), refused("GOVERNANCE_KEY_REQUIRED"));
+        check(
+            &[],
+            rekey("operator-1", "validator2").by(signers),
+            refused("GOVERNANCE_KEY_REQUIRED"),
+        );
+    }
+    check(&[], proposed().and_by("operator-2/governance"), refused("UNEXPECTED_SIGNATURE"));
+    check(
+        &[],
+        rekey("operator-1", "validator2").and_by("operator-1/validator2"),
+        refused("UNEXPECTED_SIGNATURE"),
+    );
+    check(&[], rekey("ministry", "validator"), refused("NOT_AN_OPERATOR"));
+    // Approved is not seated.
+    let admitted = motion.carried();
+    check(&admitted, remove("operator-4").proposed_by("ministry"), refused("NOT_AN_OPERATOR"));
+    check(&admitted, rekey("ministry", "validator2"), refused("NOT_AN_OPERATOR"));
+    let joined = all(&[admitted, vec![join("ministry", "validator")]]);
+    check(&joined, remove("operator-4").proposed_by("ministry"), ACCEPTED);
+}
+
+#[test]
+fn a_forged_signature_of_a_governance_key_is_refused() {
+    let forged = |terms: &mut v1::OperationSignatures| terms.signatures[0].signature[3] ^= 1;
+    let proposed = admit("ministry").proposed_by("operator-1");
+    check(&[], proposed.forged_terms(forged), refused("BAD_SIGNATURE"));
+}
+
+#[test]
+fn the_submitter_is_always_named() {
+    let motion = admit("ministry");
+    check(&[], motion.proposed_by("operator-1").any(), refused("SUBMITTER_MUST_BE_NAMED"));
+    let proposed = [motion.proposed_by("operator-1")];
+    check(&proposed, motion.approved_by("operator-2").any(), refused("SUBMITTER_MUST_BE_NAMED"));
+    check(&[], rekey("operator-1", "validator2").any(), refused("SUBMITTER_MUST_BE_NAMED"));
+    let admitted = motion.carried();
+    check(&admitted, join("ministry", "validator").any(), refused("SUBMITTER_MUST_BE_NAMED"));
+}
+
+/// PROTOCOL §5.3: what depends on the state is told only to who may submit.
+#[test]
+fn strangers_are_told_nothing_about_members() {
+    let unknown = || admit("ministry").approved_by("operator-1");
+    check(&[], unknown(), refused("PROPOSAL_UNKNOWN"));
+    let stranger = unknown().through_key("registrar", "registrar/control");
+    check(&[], stranger, refused("KEY_NOT_AUTHORIZED"));
+    check(&[], unknown().through("ministry"), refused("NOT_GRANTED"));
+}
+
+// --------------------------------------------------------------------------------------------- form
+
+#[test]
+fn what_is_wrong_with_a_proposal_by_itself_needs_no_state() {
+    let propose = |change: Option<Change>| {
+        let change = Rc::new(move |_: &World| change.clone());
+        Motion { change, expires_ms: START_MS + HOUR_MS }.proposed_by("operator-1")
+    };
+    check(&[], propose(None), refused("PROPOSAL_WITHOUT_CHANGE"));
+    check(
+        &[],
+        admit("ministry").until(0).proposed_by("operator-1"),
+        refused("PROPOSAL_WITHOUT_END"),
+    );
+    let with = |edit: fn(&mut v1::Operator)| {
+        [
+            admit_with("ministry", "", edit).proposed_by("operator-1"),
+            replace_with("operator-2", "2", edit).proposed_by("operator-1"),
+        ]
+    };
+    // A point of order 4, and y = p, which is zero again.
+    let not_canonical = {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (0xed, 0x7f);
+        point.to_vec()
+    };
+    for (edit, code) in [
+        ((|one| one.validator_key = vec![0; 32]) as fn(&mut v1::Operator), "INVALID_OPERATOR_KEY"),
+        (|one| one.node_key = vec![1; 31], "INVALID_OPERATOR_KEY"),
+        (|one| one.governance_key.clear(), "INVALID_OPERATOR_KEY"),
+        (|one| one.governance_key = key("p256:x").point, "INVALID_OPERATOR_KEY"),
+        (|one| one.organization = vec![1; 31], "HASH_LENGTH"),
+        (|one| one.node_key = one.validator_key.clone(), "OPERATOR_KEY_TWICE"),
+        (|one| one.governance_key = one.validator_key.clone(), "OPERATOR_KEY_TWICE"),
+        (|one| one.governance_key = one.node_key.clone(), "OPERATOR_KEY_TWICE"),
+    ] {
+        for draft in with(edit) {
+            check(&[], draft, refused(code));
+        }
+    }
+    for point in [not_canonical, vec![0; 32], vec![], vec![5; 33]] {
+        let observer = v1::Observer { node_key: point.clone(), archive: false };
+        check(&[], propose(Some(Change::AdmitObserver(observer))), refused("INVALID_OPERATOR_KEY"));
+        let remove = Change::RemoveObserver(v1::RemoveObserver { node_key: point.clone() });
+        check(&[], propose(Some(remove)), refused("INVALID_OPERATOR_KEY"));
+        let set = move |operation: &mut Wire| match operation {
+            Wire::Join(op) => op.validator_key = point.clone(),
+            Wire::Rekey(op) => op.validator_key = point.clone(),
+            _ => {}
+        };
+        for draft in [join("ministry", "validator"), rekey("operator-1", "validator2")] {
+            let set = set.clone();
+            let edited = draft.forged_body(move |body| {
+                set(body.operations[0].operation.as_mut().unwrap());
+            });
+            check(&[], edited, refused("INVALID_OPERATOR_KEY"));
+        }
+    }
+    let short = |edit: fn(&mut Wire)| {
+        move |body: &mut v1::TransactionBody| edit(body.operations[0].operation.as_mut().unwrap())
+    };
+    type Edit = fn(&mut Wire);
+    let cases: [(Draft, Edit); 5] = [
+        (admit("ministry").proposed_by("operator-1"), |wire| {
+            if let Wire::Propose(op) = wire {
+                op.operator.pop();
+            }
+        }),
+        (admit("ministry").approved_by("operator-1"), |wire| {
+            if let Wire::Approve(op) = wire {
+                op.proposal_hash.pop();
+            }
+        }),
+        (join("ministry", "validator"), |wire| {
+            if let Wire::Join(op) = wire {
+                op.header_hash.pop();
+            }
+        }),
+        (join("ministry", "validator"), |wire| {
+            if let Wire::Join(op) = wire {
+                op.operator.clear();
+            }
+        }),
+        (rekey("operator-1", "validator2"), |wire| {
+            if let Wire::Rekey(op) = wire {
+                op.operator.push(0);
+            }
+        }),
+    ];
+    for (draft, edit) in cases {
+        check(&[], draft.forged_body(short(edit)), refused("HASH_LENGTH"));
+    }
+}
+
+// -------------------------------------------------------------------------------- propose and approve
+
+#[test]
+fn a_proposal_ends_within_thirty_days_and_not_before_it_begins() {
+    let at_ms = START_MS + STEP_MS;
+    let proposed = |expires_ms| admit("ministry").until(expires_ms).proposed_by("operator-1");
+    check(&[], proposed(at_ms), refused("PROPOSAL_EXPIRED"));
+    check(&[], proposed(at_ms + 1), ACCEPTED);
+    check(&[], proposed(at_ms + PROPOSAL_MS_MAX), ACCEPTED);
+    check(&[], proposed(at_ms + PROPOSAL_MS_MAX + 1), refused("PROPOSAL_TOO_LONG"));
+    check(&[], proposed(u64::MAX), refused("PROPOSAL_TOO_LONG"));
+}
+
+#[test]
+fn it_is_approved_before_its_end_and_not_at_it() {
+    let motion = admit("ministry").until(START_MS + 10_000);
+    let proposed = [motion.proposed_by("operator-1")];
+    let approved = |after_ms| motion.approved_by("operator-2").after(after_ms);
+    check(&proposed, approved(8_999), ACCEPTED);
+    check(&proposed, approved(9_000), refused("PROPOSAL_EXPIRED"));
+    check(&proposed, approved(DAY_MS), refused("PROPOSAL_EXPIRED"));
+    // Even the approval that would execute it.
+    let nearly = motion.nearly_carried();
+    let last = |after_ms| motion.approved_by("operator-3").after(after_ms);
+    check(&nearly, last(7_999), ACCEPTED);
+    check(&nearly, last(8_000), refused("PROPOSAL_EXPIRED"));
+}
+
+#[test]
+fn a_proposal_is_there_once_and_another_end_makes_another() {
+    let motion = admit("ministry");
+    let proposed = [motion.proposed_by("operator-1")];
+    check(&proposed, motion.proposed_by("operator-1"), refused("PROPOSAL_EXISTS"));
+    check(&proposed, motion.proposed_by("operator-2"), refused("PROPOSAL_EXISTS"));
+    let other = motion.clone().until(START_MS + DAY_MS);
+    check(&proposed, other.proposed_by("operator-2"), ACCEPTED);
+    // Also when it was executed or is over.
+    check(&motion.carried(), motion.proposed_by("operator-2"), refused("PROPOSAL_EXISTS"));
+}
+
+#[test]
+fn the_approval_that_completes_more_than_two_thirds_executes() {
+    let motion = admit("ministry");
+    let mut world = happened_in(&motion.nearly_carried());
+    let record = motion.record(&world).unwrap();
+    assert_eq!((record.approvals.len(), record.executed_height), (2, 0));
+    assert!(world.operator("ministry").is_none(), "two of four are not enough");
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-1")), refused("ALREADY"));
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-2")), refused("ALREADY"));
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-4")), ACCEPTED);
+    let record = motion.record(&world).unwrap();
+    assert_eq!((record.approvals.len(), record.executed_height), (3, 3));
+    assert!(record.approvals.is_sorted());
+    let operator = world.operator("ministry").unwrap();
+    let key_may_join = v1::PendingKey {
+        validator_key: key("ministry/validator").point,
+        expires_ms: motion.expires_ms,
+    };
+    assert_eq!(operator.pending, Some(key_may_join));
+    assert!(operator.operator.unwrap().validator_key.is_empty(), "approval seats nobody");
+    assert_eq!(world.tip.next_validators, *world.chain.validators());
+    for name in ["operator-1", "operator-3"] {
+        assert_eq!(outcome(&mut world, &motion.approved_by(name)), refused("PROPOSAL_EXECUTED"));
+    }
+}
+
+/// Three approvals in one transaction, or in one block, are three approvals.
+#[test]
+fn approvals_of_one_block_are_counted_together() {
+    let motion = admit("ministry");
+    let world = check(&[], together(&motion.carried()), ACCEPTED);
+    assert_eq!(motion.record(&world).unwrap().executed_height, 1);
+    let twice = together(&[motion.proposed_by("operator-1"), motion.approved_by("operator-1")]);
+    check(&[], twice, refused("ALREADY"));
+    // The approval cannot come before the proposal.
+    let turned = together(&[motion.approved_by("operator-2"), motion.proposed_by("operator-1")]);
+    check(&[], turned, refused("PROPOSAL_UNKNOWN"));
+}
+
+#[test]
+fn approvals_are_counted_among_who_is_seated_when_it_executes() {
+    // One who approved is removed: its approval is worth nothing any more.
+    let motion = admit("ministry");
+    let left = all(&[
+        vec![motion.proposed_by("operator-4"), motion.approved_by("operator-1")],
+        remove("operator-4").carried(),
+    ]);
+    let mut world = happened_in(&left);
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-2")), ACCEPTED);
+    assert_eq!(motion.record(&world).unwrap().approvals.len(), 3);
+    assert_eq!(motion.record(&world).unwrap().executed_height, 0, "two of three are not enough");
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-4")), refused("NOT_AN_OPERATOR"));
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-3")), ACCEPTED);
+    assert_ne!(motion.record(&world).unwrap().executed_height, 0);
+
+    // One who did not approve is removed: the approvals that are there now suffice, and saying one again says so.
+    let four = ["operator-1", "operator-2", "operator-3", "operator-4"];
+    let of_five = all(&[
+        admit("ministry").carried(),
+        vec![join("ministry", "validator")],
+        admit("carrier").carried_by(&["operator-1", "operator-2", "operator-3"]),
+    ]);
+    let motion = admit("carrier");
+    let mut world = happened_in(&of_five);
+    assert_eq!(motion.record(&world).unwrap().executed_height, 0, "three of five");
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-1")), refused("ALREADY"));
+    for draft in remove("ministry").carried_by(&four) {
+        assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+    }
+    assert_eq!(motion.record(&world).unwrap().executed_height, 0, "nobody said anything yet");
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-1")), ACCEPTED);
+    assert_ne!(motion.record(&world).unwrap().executed_height, 0);
+}
+
+/// A new seat counts at once: it is in set(h + 2), which nobody can take back.
+#[test]
+fn a_member_that_joined_counts_from_the_next_operation_on() {
+    let motion = remove("operator-4");
+    let joined = all(&[
+        motion.nearly_carried(),
+        admit("ministry").carried(),
+        vec![join("ministry", "validator")],
+    ]);
+    let mut world = happened_in(&joined);
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-3")), ACCEPTED);
+    assert_eq!(motion.record(&world).unwrap().executed_height, 0, "three of five");
+    assert_eq!(outcome(&mut world, &motion.approved_by("ministry")), ACCEPTED);
+    assert_ne!(motion.record(&world).unwrap().executed_height, 0);
+}
+
+#[test]
+fn what_cannot_be_executed_now_waits_one_approval_short() {
+    let motion = admit("agency");
+    let nearly = motion.nearly_carried();
+    let last = || motion.approved_by("operator-3");
+    let mut world = check(&nearly, last(), refused("UNKNOWN_ORGANIZATION"));
+    assert_eq!(motion.record(&world).unwrap().approvals.len(), 2);
+    // The agency's digest is known before it is registered, for its DID is the hash of its inception.
+    let found = founded("agency");
+    world.run(&found).unwrap();
+    let motion = admit("agency");
+    for draft in motion.carried() {
+        assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+    }
+}
+
+#[test]
+fn a_network_of_one_executes_by_proposing() {
+    let mut alone = genesis();
+    alone.operators.retain(|one| one.archive);
+    let mut world = World::of(alone);
+    let motion = admit("ministry");
+    let hash = motion.hash(&world);
+    let operator = world.did("operator-1");
+    let seen = events(&mut world, &motion.proposed_by("operator-1"));
+    assert_eq!(
+        seen,
+        [
+            GovernanceEvent::Proposed { proposal: hash, operator },
+            GovernanceEvent::Executed { proposal: hash, effective_height: None }
+        ]
+    );
+    let removal = remove("operator-1").proposed_by("operator-1");
+    assert_eq!(outcome(&mut world, &removal), refused("NO_QUORUM_LEFT"));
+    assert_eq!(outcome(&mut world, &join("ministry", "validator")), ACCEPTED);
+    assert_eq!(outcome(&mut world, &removal), ACCEPTED);
+    assert_eq!(remove("operator-1").record(&world).unwrap().executed_height, 0, "one of two");
+}
+
+#[test]
+fn what_happened_to_members_is_told_apart_by_operation() {
+    let mut world = World::new();
+    let motion = admit("ministry");
+    let (proposal, height) = (motion.hash(&world), world.tip.height());
+    let did = |world: &World, name: &str| world.did(name);
+    let operator = did(&world, "operator-1");
+    let seen = events(&mut world, &motion.proposed_by("operator-1"));
+    assert_eq!(seen, [GovernanceEvent::Proposed { proposal, operator }]);
+    let operator = did(&world, "operator-2");
+    let seen = events(&mut world, &motion.approved_by("operator-2"));
+    assert_eq!(seen, [GovernanceEvent::Approved { proposal, operator }]);
+    let operator = did(&world, "operator-3");
+    let seen = events(&mut world, &motion.approved_by("operator-3"));
+    let approved = GovernanceEvent::Approved { proposal, operator };
+    assert_eq!(seen, [approved, GovernanceEvent::Executed { proposal, effective_height: None }]);
+    let operator = did(&world, "ministry");
+    let validator_key = key("ministry/validator").point.try_into().unwrap();
+    let seen = events(&mut world, &join("ministry", "validator"));
+    let effective_height = height + 4 + 2;
+    assert_eq!(seen, [GovernanceEvent::Joined { operator, validator_key, effective_height }]);
+    let validator_key = key("ministry/validator2").point.try_into().unwrap();
+    let seen = events(&mut world, &rekey("ministry", "validator2"));
+    let expires_ms = world.tip.header.time_ms + REKEY_INTERVAL_MS;
+    assert_eq!(seen, [GovernanceEvent::Rekeyed { operator, validator_key, expires_ms }]);
+    let motion = remove("operator-4");
+    for draft in motion.carried() {
+        events(&mut world, &draft);
+    }
+    let seen = events(&mut world, &motion.approved_by("operator-4"));
+    let proposal = motion.hash(&world);
+    let effective_height = Some(world.tip.height() + 2);
+    assert_eq!(seen[1], GovernanceEvent::Executed { proposal, effective_height });
+}
+
+// ---------------------------------------------------------------------------------- admit an operator
+
+#[test]
+fn a_member_is_a_registered_active_organization_and_no_member_yet() {
+    let last = |motion: &Motion| motion.approved_by("operator-3");
+    let try_after = |before: &[Draft], motion: Motion, expected| {
+        let nearly = all(&[before.to_vec(), motion.nearly_carried()]);
+        check(&nearly, last(&motion), expected);
+    };
+    try_after(&[], admit("ministry"), ACCEPTED);
+    try_after(&[], admit("nobody"), refused("UNKNOWN_ORGANIZATION"));
+    try_after(&[created("alice")], admit("alice"), refused("UNKNOWN_ORGANIZATION"));
+    try_after(&[founded("agency")], admit("agency"), ACCEPTED);
+    let gone = [founded("agency"), deactivate("agency").by(&["agency/control"])];
+    try_after(&gone, admit("agency"), refused("UNKNOWN_ORGANIZATION"));
+    try_after(&[], admit_with("operator-2", "2", |_| {}), refused("OPERATOR_EXISTS"));
+    // Admitted and not joined yet is a member too.
+    let admitted = admit("ministry").carried();
+    try_after(&admitted, admit_with("ministry", "2", |_| {}), refused("OPERATOR_EXISTS"));
+}
+
+/// B12: one key, one use, once.
+#[test]
+fn b12_the_keys_of_a_new_member_were_never_used() {
+    type Edit = fn(&mut v1::Operator, Vec<u8>);
+    let uses: [(&str, Edit); 3] = [
+        ("validator", |one, point| one.validator_key = point),
+        ("node", |one, point| one.node_key = point),
+        ("governance", |one, point| one.governance_key = point),
+    ];
+    for (what, set) in uses {
+        for used in [
+            "registrar/submit",
+            "alice/1",
+            "operator-1/validator",
+            "operator-2/node",
+            "operator-3/governance",
+            "carrier/node",
+            "carrier/governance",
+        ] {
+            let motion = admit_with("ministry", "", move |one| set(one, key(used).point));
+            let before =
+                all(&[vec![created("alice")], admit("carrier").carried(), motion.nearly_carried()]);
+            check(&before, motion.approved_by("operator-3"), refused("KEY_REUSE"));
+        }
+        // Of an observer only its node key comes along.
+        let motion = admit_with("ministry", "", move |one| set(one, key("observer/node").point));
+        let expected = if what == "node" { ACCEPTED } else { refused("OBSERVER_EXISTS") };
+        check(&motion.nearly_carried(), motion.approved_by("operator-3"), expected);
+    }
+    // And no DID takes an operator's key, nor that of one who only may join.
+    let admitted = admit("ministry").carried();
+    for used in ["operator-1/validator", "operator-1/node", "ministry/governance", "ministry/node"]
+    {
+        let new = document([
+            bound("registrar/submit", SUBMIT),
+            bound("registrar/control", 9),
+            bound(used, SUBMIT),
+        ]);
+        let bind = rekeyed("registrar", new, &["registrar/control", used]);
+        check(&admitted, bind, refused("KEY_REUSE"));
+    }
+}
+
+#[test]
+fn who_did_not_join_in_time_is_admitted_anew() {
+    let end_ms = START_MS + HOUR_MS;
+    let admitted = admit("ministry").until(end_ms).carried();
+    let again = admit_with("ministry", "2", |_| {});
+    let late = all(&[admitted.clone(), vec![wait(HOUR_MS)], again.nearly_carried()]);
+    let world = check(&late, again.approved_by("operator-3"), ACCEPTED);
+    let pending = world.operator("ministry").unwrap().pending.unwrap();
+    assert_eq!(pending.validator_key, key("ministry/validator2").point);
+    check(&late, join("ministry", "validator"), refused("JOIN_EXPIRED"));
+    // Its old keys are used, but for the one that never joined.
+    let with_old = |edit: fn(&mut v1::Operator)| admit_with("ministry", "2", edit);
+    for (motion, expected) in [
+        (
+            with_old(|one| one.governance_key = key("ministry/governance").point),
+            refused("KEY_REUSE"),
+        ),
+        (with_old(|one| one.node_key = key("ministry/node").point), refused("KEY_REUSE")),
+        (with_old(|one| one.validator_key = key("ministry/validator").point), ACCEPTED),
+    ] {
+        let late = all(&[admitted.clone(), vec![wait(HOUR_MS)], motion.nearly_carried()]);
+        check(&late, motion.approved_by("operator-3"), expected);
+    }
+    // One millisecond before the end it may still join.
+    let late = all(&[admitted.clone(), again.nearly_carried()]);
+    let at_ms = happened_in(&late).tip.header.time_ms;
+    let approve = |time_ms: u64| again.approved_by("operator-3").after(time_ms - at_ms);
+    check(&late, approve(end_ms - 1), refused("OPERATOR_EXISTS"));
+    check(&late, approve(end_ms), ACCEPTED);
+}
+
+#[test]
+fn an_observer_becomes_a_member_and_is_none_any_more() {
+    let motion = admit_with("ministry", "", |one| one.node_key = key("observer/node").point);
+    let mut world = happened_in(&motion.carried());
+    assert!(world.members().observers.is_empty());
+    let leaf = TreeKey::observer(&key("observer/node").point);
+    let record: v1::ObserverRecord = world.leaf(&leaf).unwrap();
+    assert_eq!(record.ended_height, 3);
+    let again = observe("observer/node");
+    for draft in again.nearly_carried() {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &again.approved_by("operator-3")), refused("KEY_REUSE"));
+}
+
+/// Members behind the back of the rules, so that a test need not vote a hundred times.
+fn filled(operators: usize, observers: usize, expires_ms: u64) -> Draft {
+    meanwhile(move |world| {
+        let mut members = world.members();
+        for nth in 0..operators - 4 {
+            let organization = Hash(blake3::hash(format!("filler {nth}").as_bytes()).into());
+            members.operators.push(organization.to_vec());
+            let record = v1::OperatorRecord {
+                operator: Some(v1::Operator {
+                    organization: organization.to_vec(),
+                    ..v1::Operator::default()
+                }),
+                pending: Some(v1::PendingKey { validator_key: vec![1; 32], expires_ms }),
+                ..v1::OperatorRecord::default()
+            };
+            world.state.leaves.insert(TreeKey::operator(&organization), encode(&record));
+        }
+        for nth in 0..observers - 1 {
+            let node_key = key(&format!("filler {nth}")).point;
+            members.observers.push(node_key.clone());
+            let observer = v1::Observer { node_key: node_key.clone(), archive: false };
+            let record = v1::ObserverRecord { observer: Some(observer), ended_height: 0 };
+            world.state.leaves.insert(TreeKey::observer(&node_key), encode(&record));
+        }
+        members.operators.sort();
+        members.observers.sort();
+        world.state.leaves.insert(TreeKey::members(), encode(&members));
+    })
+}
+
+#[test]
+fn a_network_has_at_most_128_operators_and_256_observers() {
+    let end_ms = START_MS + HOUR_MS;
+    for (operators, observers, motion, expected) in [
+        (127, 1, admit("ministry"), ACCEPTED),
+        (128, 1, admit("ministry"), refused("MEMBERS_MAX")),
+        (4, 255, observe("new/node"), ACCEPTED),
+        (4, 256, observe("new/node"), refused("MEMBERS_MAX")),
+        (128, 256, replace("operator-2", "2"), ACCEPTED),
+        (128, 256, remove("operator-2"), ACCEPTED),
+        (128, 256, unobserve("observer/node"), ACCEPTED),
+    ] {
+        let full = all(&[vec![filled(operators, observers, end_ms)], motion.nearly_carried()]);
+        check(&full, motion.approved_by("operator-3"), expected);
+    }
+    // Who cannot join any more makes room.
+    let motion = admit("ministry");
+    let full = all(&[vec![filled(128, 1, end_ms)], motion.nearly_carried(), vec![wait(HOUR_MS)]]);
+    let world = check(&full, motion.approved_by("operator-3"), ACCEPTED);
+    assert_eq!(world.members().operators.len(), 5);
+    // The fullest leaf fits into a leaf.
+    let world = happened_in(&[filled(128, 256, end_ms)]);
+    assert!(encode(&world.members()).len() < sillok_ledger::overlay::LEAF_BYTES_MAX / 2);
+}
+
+// -------------------------------------------------------------------------------- replace an operator
+
+#[test]
+fn new_keys_of_governance_and_node_are_in_force_at_once_and_that_of_the_validator_when_it_joins() {
+    let motion = replace("operator-2", "2");
+    let mut world = happened_in(&motion.carried());
+    let record = world.operator("operator-2").unwrap();
+    let in_force = record.operator.unwrap();
+    assert_eq!(in_force.validator_key, key("operator-2/validator").point);
+    assert_eq!(in_force.node_key, key("operator-2/node2").point);
+    assert_eq!(in_force.governance_key, key("operator-2/governance2").point);
+    assert_eq!(record.pending.unwrap().validator_key, key("operator-2/validator2").point);
+    assert_eq!(world.tip.next_validators, *world.chain.validators(), "the seat is as it was");
+    let other = admit("ministry");
+    let propose = || other.proposed_by("operator-2");
+    assert_eq!(outcome(&mut world, &propose()), refused("GOVERNANCE_KEY_REQUIRED"));
+    assert_eq!(outcome(&mut world, &propose().by(&["operator-2/governance2"])), ACCEPTED);
+    assert_eq!(outcome(&mut world, &join("operator-2", "validator2")), ACCEPTED);
+    let height = world.tip.height();
+    let seat = |world: &World, point: Vec<u8>| {
+        let set = &world.tip.next_validators;
+        set.validators.iter().find(|seat| seat.public_key == point).cloned()
+    };
+    assert_eq!(seat(&world, key("operator-2/validator").point), None);
+    let new = seat(&world, key("operator-2/validator2").point).unwrap();
+    assert_eq!(new.since_height, height + 2);
+    assert_eq!(names(&world, &world.tip.next_validators).len(), 4);
+}
+
+#[test]
+fn keys_that_stay_are_named_again_and_the_validators_is_another() {
+    let nearly_then = |motion: Motion, expected| {
+        check(&motion.nearly_carried(), motion.approved_by("operator-3"), expected);
+    };
+    nearly_then(replace("operator-2", "2"), ACCEPTED);
+    let old = |what: &'static str| key(&format!("operator-2/{what}")).point;
+    nearly_then(
+        replace_with("operator-2", "2", move |one| {
+            one.node_key = old("node");
+            one.governance_key = old("governance");
+        }),
+        ACCEPTED,
+    );
+    let with = |edit: fn(&mut v1::Operator)| replace_with("operator-2", "2", edit);
+    nearly_then(
+        with(|one| one.validator_key = key("operator-2/validator").point),
+        refused("KEY_REUSE"),
+    );
+    nearly_then(
+        with(|one| one.validator_key = key("operator-3/validator").point),
+        refused("KEY_REUSE"),
+    );
+    nearly_then(
+        with(|one| one.governance_key = key("operator-2/node").point),
+        refused("KEY_REUSE"),
+    );
+    nearly_then(
+        with(|one| one.node_key = key("operator-2/governance").point),
+        refused("KEY_REUSE"),
+    );
+    nearly_then(
+        with(|one| one.governance_key = key("operator-3/governance").point),
+        refused("KEY_REUSE"),
+    );
+    nearly_then(
+        with(|one| one.governance_key = key("observer/node").point),
+        refused("OBSERVER_EXISTS"),
+    );
+    nearly_then(
+        with(|one| one.validator_key = key("observer/node").point),
+        refused("OBSERVER_EXISTS"),
+    );
+    nearly_then(with(|one| one.node_key = key("observer/node").point), ACCEPTED);
+    nearly_then(replace("ministry", "2"), refused("OPERATOR_UNKNOWN"));
+    // One that has not joined yet may get other keys, also when its time is over.
+    for waited in [STEP_MS, 2 * HOUR_MS] {
+        let motion = replace("ministry", "2");
+        let waiting = all(&[
+            admit("ministry").until(START_MS + HOUR_MS).carried(),
+            vec![wait(waited)],
+            motion.carried(),
+        ]);
+        check(&waiting, join("ministry", "validator2"), ACCEPTED);
+        check(&waiting, join("ministry", "validator"), refused("JOIN_NOT_APPROVED"));
+    }
+}
+
+// --------------------------------------------------------------------------------- remove an operator
+
+#[test]
+fn who_is_removed_leaves_the_set_two_heights_later() {
+    let motion = remove("operator-4");
+    let mut world = happened_in(&motion.nearly_carried());
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-3")), ACCEPTED);
+    let height = world.tip.height();
+    assert_eq!(world.operator("operator-4").unwrap().ended_height, height + 2);
+    assert_eq!(names(&world, world.tip.validators_at(height + 1).unwrap()).len(), 4);
+    assert_eq!(names(&world, world.tip.validators_at(height + 2).unwrap()).len(), 3);
+    for draft in [rekey("operator-4", "validator2"), admit("ministry").proposed_by("operator-4")] {
+        assert_eq!(outcome(&mut world, &draft), refused("NOT_AN_OPERATOR"));
+    }
+    // It is no operator any more, and may become one again, with other keys.
+    let gone = remove("operator-4").until(START_MS + DAY_MS);
+    for draft in gone.nearly_carried() {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &gone.approved_by("operator-3")), refused("OPERATOR_UNKNOWN"));
+    let back = admit_with("operator-4", "", |_| {});
+    for draft in back.nearly_carried() {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &back.approved_by("operator-3")), refused("KEY_REUSE"));
+    let back = admit_with("operator-4", "2", |_| {});
+    for draft in back.carried() {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &join("operator-4", "validator")), refused("JOIN_NOT_APPROVED"));
+    assert_eq!(outcome(&mut world, &join("operator-4", "validator2")), ACCEPTED);
+    assert_eq!(world.operator("operator-4").unwrap().ended_height, 0);
+    assert_eq!(world.tip.next_validators.validators.len(), 4);
+}
+
+#[test]
+fn who_is_removed_before_it_joined_joins_no_more() {
+    let admitted = admit("ministry").carried();
+    check(&admitted, join("ministry", "validator"), ACCEPTED);
+    let removed = all(&[admitted, remove("ministry").carried()]);
+    let world = check(&removed, join("ministry", "validator"), refused("JOIN_NOT_APPROVED"));
+    let record = world.operator("ministry").unwrap();
+    assert!(record.pending.is_none() && record.ended_height != 0);
+    assert_eq!(world.tip.next_validators, *world.chain.validators());
+    // Neither does the next key of a member that was removed in between.
+    let rekeyed = all(&[vec![rekey("operator-4", "validator2")], remove("operator-4").carried()]);
+    check(&rekeyed, join("operator-4", "validator2"), refused("JOIN_NOT_APPROVED"));
+}
+
+#[test]
+fn the_last_archive_stays_one() {
+    let last = |motion: &Motion| motion.approved_by("operator-4");
+    let by = ["operator-2", "operator-3"];
+    let motion = remove("operator-1");
+    check(&motion.carried_by(&by), last(&motion), refused("ARCHIVES_MIN"));
+    let not_any_more = replace_with("operator-1", "2", |one| one.archive = false);
+    check(&not_any_more.carried_by(&by), last(&not_any_more), refused("ARCHIVES_MIN"));
+    let still = replace("operator-1", "2");
+    check(&still.carried_by(&by), last(&still), ACCEPTED);
+    // With another archive that holds a seat it may go; with one that only may join it may not.
+    let other = admit_with("ministry", "", |one| one.archive = true);
+    let waiting = all(&[other.carried(), motion.carried_by(&by)]);
+    check(&waiting, last(&motion), refused("ARCHIVES_MIN"));
+    let seated = all(&[
+        other.carried(),
+        vec![join("ministry", "validator")],
+        motion.carried_by(&["operator-2", "operator-3", "ministry"]),
+    ]);
+    check(&seated, last(&motion), ACCEPTED);
+    let became = replace_with("operator-2", "2", |one| one.archive = true);
+    let seated = all(&[became.carried(), motion.carried_by(&["operator-3", "operator-4"])]);
+    let by_two = motion.approved_by("operator-2").by(&["operator-2/governance2"]);
+    check(&seated, by_two, ACCEPTED);
+    // A network that has too few already may still change, but not for the worse.
+    let mut without = genesis();
+    without.operators.iter_mut().for_each(|one| one.archive = false);
+    let mut world = World::of(without);
+    for draft in remove("operator-4").carried() {
+        assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- join
+
+#[test]
+fn a_key_joins_by_signing_itself() {
+    let admitted = admit("ministry").carried();
+    let joined = || join("ministry", "validator");
+    check(&admitted, joined(), ACCEPTED);
+    check(&admitted, joined().through("carrier"), ACCEPTED);
+    for signers in
+        [&["ministry/governance"] as &[&str], &["ministry/node"], &["operator-1/validator"], &[]]
+    {
+        check(&admitted, joined().by(signers), refused("POSSESSION_MISSING"));
+    }
+    check(&admitted, joined().and_by("ministry/governance"), refused("UNEXPECTED_SIGNATURE"));
+    // What was approved, for whom it was approved, and once.
+    check(&[], joined(), refused("JOIN_NOT_APPROVED"));
+    check(&admitted, join("ministry", "validator2"), refused("JOIN_NOT_APPROVED"));
+    check(&admitted, join("operator-1", "validator2"), refused("JOIN_NOT_APPROVED"));
+    check(&[], join("operator-1", "validator"), refused("ALREADY"));
+    let again = all(&[admitted.clone(), vec![joined()]]);
+    check(&again, joined(), refused("ALREADY"));
+    let other = all(&[
+        admitted,
+        vec![joined(), rekey("ministry", "validator2"), join("ministry", "validator2")],
+    ]);
+    check(&other, joined(), refused("JOIN_NOT_APPROVED"));
+}
+
+#[test]
+fn it_joins_before_the_approval_ends() {
+    let end_ms = START_MS + HOUR_MS;
+    let admitted = admit("ministry").until(end_ms).carried();
+    let waited = |until_ms: u64| {
+        let mut world = happened_in(&admitted);
+        let gap_ms = until_ms - STEP_MS - world.tip.header.time_ms;
+        world.run(&wait(gap_ms)).unwrap();
+        outcome(&mut world, &join("ministry", "validator"))
+    };
+    assert_eq!(waited(end_ms - 1), ACCEPTED);
+    assert_eq!(waited(end_ms), refused("JOIN_EXPIRED"));
+}
+
+#[test]
+fn it_joins_over_a_header_of_this_chain_under_ten_minutes_old() {
+    let admitted = admit("ministry").carried();
+    // Admitted at height 3, and time stands at START + 3 s.
+    let over = |height, after_ms: u64| {
+        let mut world = happened_in(&admitted);
+        world.run(&wait(STEP_MS)).unwrap();
+        let draft = join_over("ministry", "validator", height).after(after_ms);
+        outcome(&mut world, &draft)
+    };
+    assert_eq!(over(4, JOIN_HEADER_AGE_MS_MAX), ACCEPTED);
+    assert_eq!(over(4, JOIN_HEADER_AGE_MS_MAX + 1), refused("JOIN_HEADER_OLD"));
+    assert_eq!(over(3, JOIN_HEADER_AGE_MS_MAX - STEP_MS), ACCEPTED);
+    assert_eq!(over(3, JOIN_HEADER_AGE_MS_MAX - STEP_MS + 1), refused("JOIN_HEADER_OLD"));
+    assert_eq!(over(1, STEP_MS), ACCEPTED);
+    // No header at all, one that is not there yet, the hash of another.
+    assert_eq!(over(0, STEP_MS), refused("JOIN_HEADER_UNKNOWN"));
+    assert_eq!(over(5, STEP_MS), refused("JOIN_HEADER_UNKNOWN"));
+    let other = |world: &World| {
+        Wire::Join(v1::Join {
+            operator: world.did("ministry").to_vec(),
+            validator_key: key("ministry/validator").point,
+            header_height: 2,
+            header_hash: header_of(world, 3).to_vec(),
+        })
+    };
+    check(&admitted, members(other, "ministry/validator"), refused("JOIN_HEADER_UNKNOWN"));
+}
+
+/// A join is signed in advance and sent when the node is gone: the header it is over is too old, or it is too late.
+#[test]
+fn a_join_signed_in_advance_seats_nobody_later() {
+    let mut world = happened_in(&admit("ministry").carried());
+    let signed = world.transaction(&join("ministry", "validator").valid_for(200_000));
+    let mut later = world.clone();
+    assert!(world.run_transaction(signed.clone(), world.next_time_ms(STEP_MS)).is_ok());
+    later.run(&wait(JOIN_HEADER_AGE_MS_MAX)).unwrap();
+    let error = later.run_transaction(signed, later.next_time_ms(STEP_MS)).unwrap_err();
+    assert_eq!(error.code(), "EXPIRED");
+    // Signed anew it needs a header that its signer cannot have known before.
+    let again = join_over("ministry", "validator", 3);
+    assert_eq!(outcome(&mut later, &again), refused("JOIN_HEADER_OLD"));
+    assert_eq!(outcome(&mut later, &join("ministry", "validator")), ACCEPTED);
+}
+
+/// B12: the key that was approved was bound to a DID before it joined.
+#[test]
+fn b12_a_key_that_was_used_in_between_joins_no_more() {
+    let new = document([
+        bound("registrar/submit", SUBMIT),
+        bound("registrar/control", 9),
+        bound("ministry/validator", SUBMIT),
+    ]);
+    let bind = rekeyed("registrar", new, &["registrar/control", "ministry/validator"]);
+    let used = all(&[admit("ministry").carried(), vec![bind]]);
+    check(&used, join("ministry", "validator"), refused("KEY_REUSE"));
+    let observed = all(&[admit("ministry").carried(), observe("ministry/validator").carried()]);
+    check(&observed, join("ministry", "validator"), refused("OBSERVER_EXISTS"));
+    // Two members were approved with one validator key: one of them joins.
+    let both = all(&[
+        admit("ministry").carried(),
+        admit_with("carrier", "", |one| one.validator_key = key("ministry/validator").point)
+            .carried(),
+        vec![join("ministry", "validator")],
+    ]);
+    let other = |world: &World| {
+        Wire::Join(v1::Join {
+            operator: world.did("carrier").to_vec(),
+            validator_key: key("ministry/validator").point,
+            header_height: world.tip.height(),
+            header_hash: world.tip.hash.to_vec(),
+        })
+    };
+    check(&both, members(other, "ministry/validator"), refused("KEY_REUSE"));
+}
+
+// --------------------------------------------------------------------------------------------- rekey
+
+#[test]
+fn an_operator_rekeys_its_own_validator_once_a_day() {
+    let first = [rekey("operator-2", "validator2")];
+    let again = |after_ms| rekey("operator-2", "validator3").after(after_ms);
+    check(&first, again(REKEY_INTERVAL_MS - 1), refused("REKEY_TOO_SOON"));
+    check(&first, again(REKEY_INTERVAL_MS), ACCEPTED);
+    // Whether it joined or not, and whatever others do.
+    let joined = [rekey("operator-2", "validator2"), join("operator-2", "validator2")];
+    check(&joined, again(STEP_MS), refused("REKEY_TOO_SOON"));
+    check(&joined, rekey("operator-3", "validator2"), ACCEPTED);
+    let replaced = all(&[first.to_vec(), replace("operator-2", "3").carried()]);
+    let by_new = rekey("operator-2", "validator4").by(&["operator-2/governance3"]);
+    check(&replaced, by_new, refused("REKEY_TOO_SOON"));
+    for used in ["validator", "node", "governance", "control"] {
+        check(&[], rekey("operator-2", used), refused("KEY_REUSE"));
+    }
+}
+
+#[test]
+fn the_old_key_votes_until_the_new_one_joins_within_a_day() {
+    let first = [rekey("operator-2", "validator2")];
+    let mut world = happened_in(&first);
+    assert_eq!(world.tip.next_validators, *world.chain.validators());
+    let mut late = world.clone();
+    late.run(&wait(REKEY_INTERVAL_MS - STEP_MS)).unwrap();
+    assert_eq!(outcome(&mut late, &join("operator-2", "validator2")), refused("JOIN_EXPIRED"));
+    world.run(&wait(REKEY_INTERVAL_MS - STEP_MS - 1)).unwrap();
+    assert_eq!(outcome(&mut world, &join("operator-2", "validator2")), ACCEPTED);
+    assert_eq!(outcome(&mut world, &join("operator-2", "validator")), refused("JOIN_NOT_APPROVED"));
+    let record = world.operator("operator-2").unwrap();
+    assert_eq!(record.operator.unwrap().validator_key, key("operator-2/validator2").point);
+    assert!(record.pending.is_none() && record.rekeyed_ms == START_MS + STEP_MS);
+    // Of two names for the next key the later one counts.
+    let twice = all(&[first.to_vec(), replace("operator-2", "3").carried()]);
+    check(&twice, join("operator-2", "validator2"), refused("JOIN_NOT_APPROVED"));
+    check(&twice, join("operator-2", "validator3"), ACCEPTED);
+}
+
+// ----------------------------------------------------------------------------------------- observers
+
+#[test]
+fn observers_come_and_go() {
+    let nearly_then = |before: &[Draft], motion: Motion, expected| {
+        let nearly = all(&[before.to_vec(), motion.nearly_carried()]);
+        check(&nearly, motion.approved_by("operator-3"), expected)
+    };
+    let world = nearly_then(&[], observe("new/node"), ACCEPTED);
+    assert_eq!(world.members().observers.len(), 2);
+    assert_eq!(world.tip.next_validators, *world.chain.validators());
+    nearly_then(&[], observe("observer/node"), refused("OBSERVER_EXISTS"));
+    nearly_then(&[], observe("operator-1/node"), refused("KEY_REUSE"));
+    nearly_then(&[], observe("registrar/submit"), refused("KEY_REUSE"));
+    nearly_then(&[], unobserve("new/node"), refused("OBSERVER_UNKNOWN"));
+    nearly_then(&[], unobserve("operator-1/node"), refused("OBSERVER_UNKNOWN"));
+    let world = nearly_then(&[], unobserve("observer/node"), ACCEPTED);
+    let record: v1::ObserverRecord =
+        world.leaf(&TreeKey::observer(&key("observer/node").point)).unwrap();
+    assert_eq!(record.ended_height, 3);
+    assert!(world.members().observers.is_empty());
+    let removed = unobserve("observer/node").carried();
+    let twice = unobserve("observer/node").until(START_MS + DAY_MS);
+    nearly_then(&removed, twice, refused("OBSERVER_UNKNOWN"));
+    let world = nearly_then(&removed, observe("observer/node"), ACCEPTED);
+    assert_eq!(world.members().observers.len(), 1, "it signs nothing, so its key may return");
+}
+
+// --------------------------------------------------------------------------------- when it is in force
+
+/// PROTOCOL §6.2: set(h) is fixed before h executes, and header h + 1 announces set(h + 2).
+#[test]
+fn a_change_in_block_h_is_in_force_at_height_h_plus_2() {
+    let mut world = happened_in(&admit("ministry").carried());
+    let before = world.tip.validators.clone();
+    let hash_of = |set: &v1::ValidatorSet| certificate::validator_set_hash(set).to_vec();
+    world.run(&join("ministry", "validator")).unwrap();
+    let height = world.tip.height();
+    let header = world.tip.header.clone();
+    let after = world.members().validators.unwrap();
+    assert_eq!(after.validators.len(), 5);
+    assert!(seats(&world, &after).contains(&("ministry".to_owned(), height + 2)));
+    assert_eq!(header.validator_set_hash, hash_of(&before));
+    assert_eq!(header.next_validator_set_hash, hash_of(&before));
+    assert_eq!(world.tip.validators_at(height + 1), Some(&before));
+    assert_eq!(world.tip.validators_at(height + 2), Some(&after));
+
+    world.run(&wait(STEP_MS)).unwrap();
+    assert_eq!(world.tip.header.validator_set_hash, hash_of(&before));
+    assert_eq!(world.tip.header.next_validator_set_hash, hash_of(&after), "announced");
+
+    // A block of height h + 2 is built by a member of the new set, and its header names it.
+    world.working = vec!["ministry".to_owned()];
+    world.run(&wait(STEP_MS)).unwrap();
+    assert_eq!(world.tip.height(), height + 2);
+    assert_eq!(world.tip.header.validator_set_hash, hash_of(&after));
+    assert_eq!(world.tip.header.proposer, key("ministry/validator").point);
+}
+
+#[test]
+fn changes_of_one_block_and_of_following_blocks_add_up() {
+    let approved = all(&[admit("ministry").carried(), admit("carrier").carried()]);
+    let mut world = happened_in(&approved);
+    let removal = remove("operator-4");
+    world.run(&removal.proposed_by("operator-1")).unwrap();
+    // Two joins in one transaction, a re-key in another of the same block, a removal in the next block.
+    let drafts = [
+        together(&[join("ministry", "validator"), join("carrier", "validator")]),
+        rekey("operator-3", "validator2"),
+        together(&[removal.approved_by("operator-2"), removal.approved_by("operator-3")]),
+    ];
+    let transactions: Vec<v1::Transaction> =
+        drafts[..2].iter().map(|draft| world.transaction(draft)).collect();
+    let built = world.build(&transactions, world.next_time_ms(STEP_MS));
+    assert_eq!(built.refused, vec![]);
+    world.commit(&built);
+    let height = world.tip.height();
+    let six = built.outcome.validators.clone().unwrap();
+    assert_eq!(six.validators.len(), 6);
+    world.run(&drafts[2]).unwrap();
+    assert_eq!(world.tip.validators, six);
+    assert_eq!(removal.record(&world).unwrap().executed_height, 0, "three of six");
+    for name in ["ministry", "carrier"] {
+        world.run(&removal.approved_by(name)).unwrap();
+    }
+    assert_eq!(world.tip.height(), height + 3);
+    assert_eq!(world.tip.validators, six);
+    let five = names(&world, &world.tip.next_validators);
+    assert_eq!(five, ["carrier", "ministry", "operator-1", "operator-2", "operator-3"]);
+}
+
+/// An outcome says which set it fixes only where the set changes.
+#[test]
+fn most_blocks_fix_the_set_that_was() {
+    let mut world = World::new();
+    for (draft, changes) in [
+        (created("alice"), false),
+        (admit("ministry").proposed_by("operator-1"), false),
+        (admit("ministry").approved_by("operator-2"), false),
+        (admit("ministry").approved_by("operator-3"), false),
+        (join("ministry", "validator"), true),
+        (update("alice"), false),
+    ] {
+        let transaction = world.transaction(&draft);
+        let built = world.build(&[transaction], world.time_of(&draft));
+        assert_eq!(built.outcome.validators.is_some(), changes);
+        world.commit(&built);
+    }
+}
+
+/// All that a client needs to follow a network: the light blocks at which the set changed, signed by the set in force.
+struct Witness {
+    keys: BTreeMap<Vec<u8>, String>,
+    light_blocks: BTreeMap<u64, v1::LightBlock>,
+}
+
+impl Witness {
+    fn new(names: &[&'static str]) -> Self {
+        let mut keys = BTreeMap::new();
+        for name in names {
+            for number in ["", "2", "3"] {
+                let validator = format!("{name}/validator{number}");
+                keys.insert(key(&validator).point, validator);
+            }
+        }
+        Self { keys, light_blocks: BTreeMap::new() }
+    }
+
+    /// Runs a story; every block is certified by the set that was in force before it.
+    fn run(&mut self, world: &mut World, drafts: &[Draft]) {
+        for draft in drafts {
+            let set = world.tip.validators.clone();
+            world.run(draft).unwrap();
+            let header = world.tip.header.clone();
+            assert_eq!(header.validator_set_hash, certificate::validator_set_hash(&set).to_vec());
+            let signed_header = self.certify(world, &header, &set);
+            let light_block = v1::LightBlock {
+                signed_header: Some(signed_header),
+                next_validators: Some(world.tip.validators.clone()),
+            };
+            self.light_blocks.insert(header.height, light_block);
+        }
+    }
+
+    fn certify(
+        &self,
+        world: &World,
+        header: &v1::Header,
+        set: &v1::ValidatorSet,
+    ) -> v1::SignedHeader {
+        let header_hash = header_hash(header).to_vec();
+        let statement =
+            v1::VoteStatement { height: header.height, round: 0, header_hash: header_hash.clone() };
+        let string = precommit_string(world.chain.hash(), &statement);
+        let signatures = set
+            .validators
+            .iter()
+            .enumerate()
+            .map(|(index, seat)| v1::CommitSignature {
+                validator: index as u32,
+                signature: sign(&self.keys[&seat.public_key], &string).signature,
+            })
+            .collect();
+        let certificate =
+            v1::CommitCertificate { height: header.height, round: 0, header_hash, signatures };
+        v1::SignedHeader { header: Some(header.clone()), certificate: Some(certificate) }
+    }
+
+    fn changes(&self, header: &v1::LightBlock) -> bool {
+        let header = header.signed_header.as_ref().unwrap().header.as_ref().unwrap();
+        header.validator_set_hash != header.next_validator_set_hash
+    }
+
+    fn bundle(&self) -> v1::TrustBundle {
+        let last = *self.light_blocks.keys().next_back().unwrap();
+        let light_blocks = self
+            .light_blocks
+            .iter()
+            .filter(|(height, one)| **height == last || self.changes(one))
+            .map(|(_, one)| one.clone())
+            .collect();
+        v1::TrustBundle { light_blocks }
+    }
+
+    fn follow(&self, world: &World) -> Result<TrustedHeader, light::LightError> {
+        let chain = &world.chain;
+        let validators = chain.validators().clone();
+        let trusted =
+            TrustedHeader::genesis(*chain.hash(), chain.genesis().time_ms, validators).unwrap();
+        let period_ms = chain.parameters().trusting_period_ms;
+        light::follow(chain.hash(), &trusted, &self.bundle(), world.tip.header.time_ms, period_ms)
+    }
+}
+
+#[test]
+fn all_validators_are_replaced_one_by_one_and_a_client_of_genesis_follows() {
+    let mut world = World::new();
+    let mut witness = Witness::new(&["operator-1", "operator-2", "operator-3", "operator-4"]);
+    let names = ["operator-1", "operator-2", "operator-3", "operator-4"];
+    for (nth, name) in names.into_iter().enumerate() {
+        // Others propose; who has new keys signs with them.
+        let motion = replace(name, "2");
+        let by = |other: &'static str, draft: Draft| {
+            let place = names.iter().position(|one| *one == other).unwrap();
+            if place < nth { draft.by(&[&format!("{other}/governance2")]) } else { draft }
+        };
+        let others: Vec<&'static str> = names.into_iter().filter(|one| *one != name).collect();
+        let mut drafts = vec![by(others[0], motion.proposed_by(others[0]))];
+        drafts.extend(others[1..].iter().map(|other| by(other, motion.approved_by(other))));
+        witness.run(&mut world, &drafts);
+        assert_ne!(motion.record(&world).unwrap().executed_height, 0);
+        witness.run(&mut world, &[join(name, "validator2")]);
+        let trusted = witness.follow(&world).unwrap();
+        assert_eq!((trusted.height, trusted.header_hash), (world.tip.height(), world.tip.hash));
+    }
+    witness.run(&mut world, &[wait(STEP_MS), wait(STEP_MS), created("alice")]);
+    let old: BTreeSet<&[u8]> =
+        world.chain.validators().validators.iter().map(|one| one.public_key.as_slice()).collect();
+    let set = &world.tip.validators;
+    assert_eq!(set.validators.len(), 4);
+    assert!(set.validators.iter().all(|one| !old.contains(one.public_key.as_slice())));
+    let trusted = witness.follow(&world).unwrap();
+    assert_eq!(trusted.next_validators, *set);
+    assert_eq!(witness.bundle().light_blocks.len(), 4 + 1);
+    // Without one of the changes nobody follows.
+    for left_out in 0..4 {
+        let mut bundle = witness.bundle();
+        bundle.light_blocks.remove(left_out);
+        let validators = world.chain.validators().clone();
+        let trusted = TrustedHeader::genesis(*world.chain.hash(), START_MS, validators).unwrap();
+        let period_ms = world.chain.parameters().trusting_period_ms;
+        let time_ms = world.tip.header.time_ms;
+        light::follow(world.chain.hash(), &trusted, &bundle, time_ms, period_ms).unwrap_err();
+    }
+}
+
+#[test]
+fn other_operators_take_over_one_by_one() {
+    let mut world = World::new();
+    let new = ["ministry", "carrier", "registrar", "countersigner"];
+    let old = ["operator-1", "operator-2", "operator-3", "operator-4"];
+    let mut witness = Witness::new(&[new, old].concat());
+    let mut seated: Vec<&'static str> = old.to_vec();
+    for (joins, leaves) in new.into_iter().zip(old) {
+        let motion = admit_with(joins, "", |one| one.archive = true);
+        witness.run(&mut world, &motion.carried_by(&seated[..3]));
+        witness.run(&mut world, &[join(joins, "validator")]);
+        seated.push(joins);
+        witness.run(&mut world, &remove(leaves).carried_by(&seated[1..]));
+        seated.remove(0);
+    }
+    witness.run(&mut world, &[wait(STEP_MS), wait(STEP_MS)]);
+    assert_eq!(
+        names(&world, &world.tip.validators),
+        ["carrier", "countersigner", "ministry", "registrar"]
+    );
+    assert_eq!(witness.follow(&world).unwrap().header_hash, world.tip.hash);
+    for name in old {
+        assert_ne!(world.operator(name).unwrap().ended_height, 0);
+    }
+}
+
+// -------------------------------------------------------------------------------------- quorum left
+
+/// Blocks in which only these validators build, for so long that the others count as absent.
+fn only_working(names: &'static [&'static str], blocks: u64) -> Vec<Draft> {
+    let mut drafts = vec![meanwhile(|world| {
+        world.working = names_of(names);
+    })];
+    drafts.extend((0..blocks).map(|_| wait(STEP_MS)));
+    return drafts;
+
+    fn names_of(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+#[test]
+fn a_change_leaves_a_quorum_that_is_not_absent() {
+    let three = || only_working(&["operator-1", "operator-2", "operator-3"], 40);
+    let last = |motion: &Motion| motion.approved_by("operator-3");
+    // One of four is absent. Without one that works two of three would be left; without the absent one all are there.
+    for (motion, expected) in [
+        (remove("operator-2"), refused("NO_QUORUM_LEFT")),
+        (remove("operator-4"), ACCEPTED),
+        (replace("operator-2", "2"), ACCEPTED),
+        (replace("operator-4", "2"), ACCEPTED),
+        (admit("ministry"), ACCEPTED),
+        (observe("new/node"), ACCEPTED),
+    ] {
+        let before = all(&[three(), motion.nearly_carried()]);
+        let world = check(&before, last(&motion), expected);
+        let absent =
+            proposers::absent(&world.tip.validators, world.tip.height() + 1, &world.tip.recent);
+        assert_eq!(absent.len(), 1);
+    }
+    // As long as it is not absent yet, everything goes.
+    let two = remove("operator-2");
+    let early =
+        all(&[only_working(&["operator-1", "operator-2", "operator-3"], 20), two.nearly_carried()]);
+    check(&early, last(&two), ACCEPTED);
+    // The key that comes back under a new name is there.
+    let rekeyed =
+        all(&[three(), vec![rekey("operator-4", "validator2"), join("operator-4", "validator2")]]);
+    let motion = remove("operator-2");
+    check(&all(&[rekeyed, motion.nearly_carried()]), last(&motion), ACCEPTED);
+    // A newcomer counts as there although it built nothing yet.
+    let five = all(&[three(), admit("ministry").carried(), vec![join("ministry", "validator")]]);
+    let mut world = happened_in(&five);
+    let removal = remove("operator-2");
+    for draft in removal.carried_by(&["operator-1", "operator-2", "operator-3"]) {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(
+        outcome(&mut world, &removal.approved_by("ministry")),
+        ACCEPTED,
+        "three of four are there"
+    );
+}
+
+#[test]
+fn a_join_too_leaves_a_quorum() {
+    // Two of four build nothing: set(h) goes on, for they may vote, but no set may be made in which they are too many.
+    let two = only_working(&["operator-1", "operator-2"], 60);
+    let admitted = all(&[admit("ministry").carried(), two]);
+    let mut world = check(&admitted, join("ministry", "validator"), refused("NO_QUORUM_LEFT"));
+    // Removing the absent ones is the way out. One alone leaves two of three, which is too few.
+    let one = remove("operator-4");
+    for draft in one.nearly_carried() {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &one.approved_by("operator-3")), refused("NO_QUORUM_LEFT"));
+    // They build again, and it goes on.
+    world.working.clear();
+    for draft in only_working(&["operator-1", "operator-2", "operator-3"], 3) {
+        world.run(&draft).unwrap();
+    }
+    assert_eq!(outcome(&mut world, &one.approved_by("operator-3")), ACCEPTED);
+}
+
+// ------------------------------------------------------------------------------------------- mutants
+
+#[test]
+fn the_mutants_do_what_they_say_and_without_them_nothing_does() {
+    let admitted = happened_in(&admit("ministry").carried());
+    let run = || {
+        let mut world = admitted.clone();
+        let transaction = world.transaction(&join("ministry", "validator"));
+        let built = world.build(&[transaction], world.next_time_ms(STEP_MS));
+        let mut tip: Tip = world.tip.clone();
+        tip.advance(&built.outcome).unwrap();
+        (tip.validators.validators.len(), tip.next_validators.validators.len())
+    };
+    assert_eq!(run(), (4, 5));
+    assert_eq!(mutant::with(&[Mutant::MembershipOneHeightEarly], run), (5, 5));
+
+    let replay = || -> Result<(), AdmissionError> {
+        let mut world = happened_in(&[created("alice")]);
+        let signed = take_away("alice").by(&["registrar/control"]).through("carrier");
+        let first = world.transaction(&signed.authors_valid_for(200_000));
+        let mut second = first.clone();
+        second.body.as_mut().unwrap().valid_until_ms += 1;
+        world.submit(&mut second, "carrier/submit");
+        world.run_transaction(first, world.next_time_ms(STEP_MS))?;
+        world.run(&restore("alice", "alice/2"))?;
+        world.run_transaction(second, world.next_time_ms(STEP_MS))
+    };
+    assert_eq!(replay(), Err(AdmissionError::OperationAlreadyOrdered { operation: 0 }));
+    assert_eq!(mutant::with(&[Mutant::ReplayNotChecked], replay), Ok(()));
+}
+
+/// The genesis fills the same leaves that operations change.
+#[test]
+fn the_genesis_writes_members_as_operations_do() {
+    let world = World::new();
+    let members = world.members();
+    assert_eq!(members.validators.as_ref(), Some(world.chain.validators()));
+    let mut operators: Vec<Vec<u8>> =
+        (1..=4).map(|nth| world.did(&format!("operator-{nth}")).to_vec()).collect();
+    operators.sort();
+    assert_eq!(members.operators, operators);
+    assert_eq!(members.observers, [key("observer/node").point]);
+    let record = world.operator("operator-1").unwrap();
+    let operator = v1::Operator { archive: true, ..keys(&world, "operator-1", "") };
+    assert_eq!(record, v1::OperatorRecord { operator: Some(operator), ..record.clone() });
+    assert!(record.pending.is_none() && record.rekeyed_ms == 0 && record.ended_height == 0);
+}
