@@ -5,6 +5,7 @@
 //! P-256; an X25519 key is BLAKE3 of its name with the two highest bits of the last byte cleared. Signatures are
 //! deterministic (RFC 8032; RFC 6979, normalized to low s). Logs, trees, votes and proofs are in `proofs.json`.
 
+use crate::motion::{admit_keys, join, observe, rekey, remove, replace, unobserve};
 use crate::story::{
     created, deactivate, founded, give_up, happened_in, restore, set_device, take_away, together,
     update,
@@ -137,6 +138,64 @@ fn operations(out: &mut Vectors) {
     }
 }
 
+/// Each operation on members, with what its author signs; and the leaves that they write.
+fn governance(out: &mut Vectors) {
+    let mut world = World::new();
+    let genesis = *world.chain.hash();
+    let admitted = admit_keys("ministry", "");
+    let changes = [
+        ("admit operator", admitted.clone()),
+        ("replace operator", replace("operator-2", "2")),
+        ("remove operator", remove("operator-4")),
+        ("admit observer", observe("new/node")),
+        ("remove observer", unobserve("observer/node")),
+    ];
+    for (name, motion) in changes {
+        out.put(format!("proposal {name}"), &encode(&motion.proposal(&world)));
+        out.put(format!("proposal {name}, hash"), &motion.hash(&world).0);
+    }
+    let leaf = |out: &mut Vectors, world: &World, name: &str, key: TreeKey| {
+        out.put(format!("leaf {name}, key"), key.as_bytes());
+        out.put(format!("leaf {name}"), &world.state.leaves[&key]);
+    };
+    leaf(out, &world, "members of the genesis", TreeKey::members());
+    let operator_1 = TreeKey::operator(&world.did("operator-1"));
+    leaf(out, &world, "operator of the genesis", operator_1);
+    let observer = TreeKey::observer(&key("observer/node").point);
+    leaf(out, &world, "observer of the genesis", observer);
+    for (name, draft) in [
+        ("propose", admitted.proposed_by("operator-1")),
+        ("approve", admitted.approved_by("operator-2")),
+        ("approve and execute", admitted.approved_by("operator-3")),
+        ("join", join("ministry", "validator")),
+        ("rekey", rekey("ministry", "validator2")),
+    ] {
+        let transaction = world.transaction(&draft);
+        let body = transaction.body.clone().unwrap();
+        let terms = &transaction.signatures.as_ref().unwrap().operations[0];
+        let statement = author_statement(&genesis, &body, 0, terms).unwrap();
+        out.put(format!("operation {name}"), &encode(&body.operations[0]));
+        out.put(
+            format!("operation {name}, hash"),
+            &operation_hash(&genesis, &body.operations[0]).0,
+        );
+        out.put(format!("operation {name}, author string"), &author_string(&genesis, &statement));
+        transaction_parts(out, name, &genesis, &transaction);
+        world.run_transaction(transaction, world.next_time_ms(STEP_MS)).unwrap();
+        out.put(format!("state root after {name}"), &world.tip.header.state_root);
+        let proposal = TreeKey::proposal(&admitted.hash(&world));
+        if ["propose", "approve", "approve and execute"].contains(&name) {
+            out.put(format!("leaf proposal after {name}"), &world.state.leaves[&proposal]);
+        }
+        if ["approve and execute", "join", "rekey"].contains(&name) {
+            let ministry = TreeKey::operator(&world.did("ministry"));
+            let text = |what| format!("{what} after {name}");
+            out.put(text("leaf operator ministry"), &world.state.leaves[&ministry]);
+            out.put(text("leaf members"), &world.state.leaves[&TreeKey::members()]);
+        }
+    }
+}
+
 fn transaction_parts(out: &mut Vectors, name: &str, genesis: &Hash, transaction: &v1::Transaction) {
     let body = transaction.body.as_ref().unwrap();
     let id = transaction_id(genesis, body);
@@ -239,6 +298,7 @@ fn signed_and_hashed_bytes_are_golden() {
     keys_and_documents(&mut out);
     network(&mut out, &World::new());
     operations(&mut out);
+    governance(&mut out);
     private_parts(&mut out);
     blocks(&mut out);
     let Vectors(actual) = out;
