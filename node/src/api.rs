@@ -6,12 +6,14 @@
 mod connections;
 mod evidence;
 mod ledger;
+mod members;
 pub mod problem;
 mod resolver;
 mod sets;
 mod state;
 
 use crate::ledger::Ledger;
+use crate::members::Roster;
 use crate::network::NetworkHandle;
 use crate::ordering::OrderingStatus;
 use problem::Refused;
@@ -71,8 +73,8 @@ pub struct Api {
     pub ordering: watch::Receiver<OrderingStatus>,
     /// The node's name, as configured.
     pub name: String,
-    /// This node's validator key; empty on an observer.
-    pub validator_key: Vec<u8>,
+    /// Who is a member.
+    pub roster: watch::Receiver<Roster>,
     /// Becomes true when the node stops.
     pub stop: watch::Receiver<bool>,
     /// How much is taken on at once.
@@ -106,6 +108,21 @@ impl Api {
         )
         .with("height", tip.height())
         .with("time_ms", tip.header.time_ms)
+    }
+
+    /// This node kept it no longer, or never had it: who has it is named.
+    fn pruned(&self, height: u64) -> Refused {
+        let archives = self.roster.borrow().archives.clone();
+        let archives: Vec<String> =
+            archives.iter().map(|node| hex::encode(node.as_bytes())).collect();
+        Refused::new(
+            Code::OutOfRange,
+            "HISTORY_PRUNED",
+            format!("this node keeps no block of height {height}; ask an archive"),
+            Retry::AfterFix,
+        )
+        .with("height", height)
+        .with("archives", archives.join(","))
     }
 
     /// Does what reads the disk or checks signatures beside the tasks that serve sockets, when its turn comes. A panic

@@ -4,8 +4,13 @@
 
 use crate::config::{self, ConfigError};
 use crate::keys::{KeyError, SecretKey};
-use crate::node::{Layout, NodeError, read_genesis};
+use crate::lock::DirectoryLock;
+use crate::members::Roster;
+use crate::node::{Layout, NodeError, read_genesis, seat_of};
 use crate::signing_record::{SigningRecord, SigningRecordError};
+use crate::storage::{Retention, Storage};
+use crate::validator_key::ValidatorKeys;
+use sillok_ledger::Chain;
 use sillok_proto::Hash;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -43,7 +48,10 @@ pub enum InitError {
     #[error(transparent)]
     SigningRecord(#[from] SigningRecordError),
     /// The genesis does not know these keys.
-    #[error("{which} {key} is not in the genesis; use the keys that were handed in for it")]
+    #[error(
+        "{which} {key} is not in the genesis; use the keys that were handed in for it, or say `--joins` if the operators \
+         admit this node later"
+    )]
     UnknownKey {
         /// Which key.
         which: &'static str,
@@ -99,7 +107,8 @@ pub fn generate_keys(directory: &Path) -> Result<PublicKeys, InitError> {
 }
 
 /// Makes a node's directory from the keys of [`generate_keys`]. With `validator`, the validator key moves into it, so
-/// that it is never in two places.
+/// that it is never in two places. With `joins`, keys that the genesis does not know are no mistake: the operators admit
+/// them later.
 ///
 /// # Errors
 ///
@@ -109,6 +118,7 @@ pub fn make_node(
     genesis: &Path,
     keys: &Path,
     validator: bool,
+    joins: bool,
     settings: &[(&str, &str)],
 ) -> Result<Hash, InitError> {
     let layout = Layout::new(directory);
@@ -123,7 +133,7 @@ pub fn make_node(
         .iter()
         .map(|operator| &operator.node_key)
         .chain(chain.genesis().observers.iter().map(|observer| &observer.node_key));
-    if !nodes.any(|known| *known == node_key.public()) {
+    if !joins && !nodes.any(|known| *known == node_key.public()) {
         return Err(InitError::UnknownKey {
             which: "node key",
             key: hex::encode(node_key.public()),
@@ -132,7 +142,8 @@ pub fn make_node(
     let validator_path = keys.join("validator.key");
     let validator_key = if validator {
         let key = SecretKey::read(&validator_path)?;
-        if !operators.iter().any(|operator| operator.validator_key == key.public()) {
+        let known = operators.iter().any(|operator| operator.validator_key == key.public());
+        if !joins && !known {
             return Err(InitError::UnknownKey {
                 which: "validator key",
                 key: hex::encode(key.public()),
@@ -154,4 +165,68 @@ pub fn make_node(
     // Last: a directory without it is unfinished, and `start` says so.
     write_new(&layout.config(), &config)?;
     Ok(*chain.hash())
+}
+
+/// Makes a new validator key with an empty signing record in a node's directory: the present one's place if there is
+/// none, else beside it, where it waits until the present one has voted its last height.
+///
+/// # Errors
+///
+/// [`InitError`].
+pub fn make_validator_key(directory: &Path) -> Result<(PathBuf, [u8; 32]), InitError> {
+    let layout = Layout::new(directory);
+    let chain = read_genesis(&layout.genesis())?;
+    Ok(ValidatorKeys::new(&layout.validator(), *chain.hash()).make()?)
+}
+
+/// What is so in a node's directory and need not be a mistake, for its operator to read.
+///
+/// Looks at the record if no node runs here, else at the genesis alone.
+///
+/// # Errors
+///
+/// [`NodeError`]: the directory is not that of a node.
+pub fn remarks(layout: &Layout) -> Result<Vec<String>, NodeError> {
+    let chain = read_genesis(&layout.genesis())?;
+    let node_key = SecretKey::read(&layout.node_key())?;
+    let (seat, source) = match seat_on_record(layout, &chain, &node_key) {
+        Some(seat) => (seat, "the record here"),
+        None => (seat_in_genesis(&chain, &node_key), "the genesis"),
+    };
+    let mut remarks = Vec::new();
+    match (&seat, layout.validator().exists()) {
+        (Some(seat), false) => remarks.push(format!(
+            "{source} gives this node's operator a seat with validator key {}, and there is no {}: the node would be an \
+             observer and its vote missing. If the key is lost, make another with `sillok-node keys validator --dir {}` \
+             and re-key",
+            hex::encode(seat),
+            layout.validator().display(),
+            layout.root.display()
+        )),
+        (None, true) => remarks.push(format!(
+            "there is a validator key in {}, and {source} gives this node's operator no seat: the node waits until the \
+             key has joined",
+            layout.validator().display()
+        )),
+        _ => {}
+    }
+    Ok(remarks)
+}
+
+/// `None`: the record cannot be read now, or there is none.
+fn seat_on_record(layout: &Layout, chain: &Chain, node_key: &SecretKey) -> Option<Option<Vec<u8>>> {
+    if !layout.data.exists() {
+        return None;
+    }
+    let _lock = DirectoryLock::acquire(&layout.root).ok()?;
+    let storage = Storage::open(&layout.data, chain, Retention::Archive).ok()?;
+    let tip = storage.load_tip(chain).ok()?;
+    let roster = Roster::read(&storage, &tip).ok()?;
+    Some(seat_of(&roster, node_key))
+}
+
+fn seat_in_genesis(chain: &Chain, node_key: &SecretKey) -> Option<Vec<u8>> {
+    let operators = chain.genesis().operators.iter();
+    let ours = operators.filter(|operator| operator.node_key == node_key.public());
+    ours.map(|operator| operator.validator_key.clone()).next()
 }

@@ -23,9 +23,11 @@ pub mod verifier;
 pub mod application;
 pub mod ordering;
 pub mod signing_record;
+pub mod validator_key;
 
 pub mod storage;
 
+pub mod members;
 pub mod network;
 
 pub mod api;

@@ -33,10 +33,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Makes an operator's three keys: node, validator and governance
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
         /// A new directory for the key files
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
+        #[arg(long, value_name = "DIR", required = true)]
+        out: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -48,6 +51,21 @@ enum Command {
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Makes a new validator key with its signing record in a node's directory, for a re-key
+    ///
+    /// The key in use stays, and votes until the new one has joined; the running node then changes over by itself.
+    Validator {
+        /// The node's directory
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -64,6 +82,9 @@ struct InitArgs {
     /// Make a validator: its key moves into the new directory, together with its signing record
     #[arg(long)]
     validator: bool,
+    /// The node is not in the genesis: the operators admit it later
+    #[arg(long)]
+    joins: bool,
     /// A setting that differs from the default, such as node.name=ministry; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -103,7 +124,10 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Keys { out, json } => keys(&out, json),
+        Command::Keys { command: Some(KeysCommand::Validator { dir, json }), .. } => {
+            validator_key(&dir, json)
+        }
+        Command::Keys { out, json, .. } => keys(&out.unwrap_or_default(), json),
         Command::Init(args) => make(&args),
         Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
         Command::Config(ConfigCommand::Check(args)) => check(&args),
@@ -160,16 +184,43 @@ fn keys(out: &std::path::Path, json: bool) -> anyhow::Result<()> {
     ))
 }
 
+fn validator_key(dir: &std::path::Path, json: bool) -> anyhow::Result<()> {
+    let (place, key) = init::make_validator_key(dir)?;
+    let file = place.join("validator.key");
+    if json {
+        let value = serde_json::json!({ "validator_key": hex::encode(key), "file": file });
+        return print(&format!("{value}\n"));
+    }
+    print(&format!(
+        "Made {file} with its signing record.\nvalidator_key   {key}\nNext: sillok member rekey --validator-key {key}, signed by \
+         the governance key; then sillok member join --key {file}\n",
+        file = file.display(),
+        key = hex::encode(key)
+    ))
+}
+
 fn make(args: &InitArgs) -> anyhow::Result<()> {
     let settings: Vec<(&str, &str)> =
         args.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let hash = init::make_node(&args.dir, &args.genesis, &args.keys, args.validator, &settings)?;
+    let hash = init::make_node(
+        &args.dir,
+        &args.genesis,
+        &args.keys,
+        args.validator,
+        args.joins,
+        &settings,
+    )?;
     let dir = args.dir.display();
     print(&format!("Made {dir} for genesis {hash}.\nNext: sillok-node start --dir {dir}\n"))
 }
 
 fn check(args: &StartArgs) -> anyhow::Result<()> {
     let path = Layout::new(&args.dir).config();
-    Config::load(Some(&path), std::env::vars(), &args.settings)?;
+    let config = Config::load(Some(&path), std::env::vars(), &args.settings)?;
+    let layout = Layout { data: config.node.data_directory, ..Layout::new(&args.dir) };
+    // A directory without keys or genesis is not a node's yet; its configuration may be checked all the same.
+    for remark in init::remarks(&layout).unwrap_or_default() {
+        writeln!(std::io::stderr(), "note: {remark}").context("standard error was closed")?;
+    }
     print("The configuration is good.\n")
 }

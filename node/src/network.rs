@@ -42,7 +42,7 @@ use libp2p::identity;
 use libp2p::request_response::ResponseChannel;
 use prost::Message;
 use sillok_proto::Hash;
-use sillok_proto::v1::{SyncRequest, SyncResponse};
+use sillok_proto::v1::{SnapshotRequest, SnapshotResponse, SyncRequest, SyncResponse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,7 +136,7 @@ pub enum SendError {
     Stopped,
 }
 
-/// Why a peer gave no blocks.
+/// Why a peer gave no blocks, or no part of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -199,6 +199,16 @@ pub enum NetworkEvent {
         /// Where the answer goes.
         channel: SyncChannel,
     },
+    /// A member asks for a part of a snapshot: answer with [`NetworkHandle::respond_snapshot`], or drop the channel to
+    /// refuse.
+    SnapshotRequest {
+        /// The peer.
+        peer: NodeKey,
+        /// What it asks for.
+        request: SnapshotRequest,
+        /// Where the answer goes.
+        channel: SnapshotChannel,
+    },
 }
 
 /// The name of a message that a peer gossiped.
@@ -217,6 +227,10 @@ pub struct ReceivedTransaction {
 /// Where the answer to one request for blocks goes.
 #[derive(Debug)]
 pub struct SyncChannel(ResponseChannel<SyncResponse>);
+
+/// Where the answer to one request for a part of a snapshot goes.
+#[derive(Debug)]
+pub struct SnapshotChannel(ResponseChannel<SnapshotResponse>);
 
 /// A started network. The task ends when it is stopped, or all handles are dropped, and both receivers end with it.
 #[derive(Debug)]
@@ -373,6 +387,15 @@ enum Command {
         channel: SyncChannel,
         response: SyncResponse,
     },
+    RequestSnapshot {
+        peer: NodeKey,
+        request: SnapshotRequest,
+        answer: oneshot::Sender<Result<SnapshotResponse, RequestError>>,
+    },
+    RespondSnapshot {
+        channel: SnapshotChannel,
+        response: SnapshotResponse,
+    },
     Judge {
         peer: NodeKey,
         id: GossipId,
@@ -391,7 +414,7 @@ struct OutgoingTransaction {
     again: bool,
 }
 
-/// Sends to peers. Cheap to clone; nothing in it waits but [`Self::request_blocks`].
+/// Sends to peers. Cheap to clone; nothing in it waits but requests.
 #[derive(Debug, Clone)]
 pub struct NetworkHandle {
     node: NodeKey,
@@ -487,6 +510,35 @@ impl NetworkHandle {
     pub fn respond(&self, channel: SyncChannel, response: SyncResponse) -> Result<(), SendError> {
         check_len(response.encoded_len(), SYNC_RESPONSE_BYTES_MAX)?;
         self.command(Command::Respond { channel, response })
+    }
+
+    /// Asks `peer` for a part of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]: ask another peer.
+    pub async fn request_snapshot(
+        &self,
+        peer: NodeKey,
+        request: SnapshotRequest,
+    ) -> Result<SnapshotResponse, RequestError> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Command::RequestSnapshot { peer, request, answer })?;
+        answered.await.unwrap_or(Err(RequestError::Send(SendError::Stopped)))
+    }
+
+    /// Answers a peer's request for a part of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: longer than [`SYNC_RESPONSE_BYTES_MAX`], or the network is behind.
+    pub fn respond_snapshot(
+        &self,
+        channel: SnapshotChannel,
+        response: SnapshotResponse,
+    ) -> Result<(), SendError> {
+        check_len(response.encoded_len(), SYNC_RESPONSE_BYTES_MAX)?;
+        self.command(Command::RespondSnapshot { channel, response })
     }
 
     /// Says whether a consensus message may be kept for members that it did not reach: only if it is of the height being

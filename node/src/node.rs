@@ -6,25 +6,27 @@
 //! | network | the libp2p swarm | after ordering |
 //! | transactions | admits what peers gossip | stop |
 //! | passing on | sends waiting transactions again | stop |
+//! | members | tells the network who is a member, after every block | stop |
 //! | api | gRPC | stop, after open calls |
 //!
 //! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
 
 use crate::api::{self, Api};
-use crate::application;
 use crate::clock::Clock;
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
+use crate::members::{self, Following, Roster};
 use crate::mempool::Limits;
 use crate::network::{
     ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
     Transactions,
 };
 use crate::ordering::{Ordering, OrderingError};
-use crate::signing_record::{SigningRecord, SigningRecordError};
+use crate::signing_record::SigningRecordError;
 use crate::storage::{Retention, Storage, StorageError};
+use crate::validator_key::{Found, ValidatorKeys};
 use crate::{keys, keys::SecretKey};
-use sillok_consensus::{Ed25519, Ed25519Signer, HostConfig, Timeouts};
+use sillok_consensus::{Ed25519, HostConfig, Timeouts};
 use sillok_ledger::{Chain, GenesisError, TRANSACTION_BYTES_MAX, genesis};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -189,14 +191,6 @@ pub fn read_genesis(path: &Path) -> Result<Chain, NodeError> {
     genesis::from_json(&text).map_err(|source| NodeError::Genesis { path: path.to_owned(), source })
 }
 
-/// Node keys whose connections are kept: every operator's and every admitted observer's.
-fn allowed(chain: &Chain) -> BTreeSet<NodeKey> {
-    let genesis = chain.genesis();
-    let operators = genesis.operators.iter().map(|operator| &operator.node_key);
-    let observers = genesis.observers.iter().map(|observer| &observer.node_key);
-    operators.chain(observers).filter_map(|key| NodeKey::from_bytes(key).ok()).collect()
-}
-
 /// Runs a node until `stop` becomes true or something ends it.
 ///
 /// # Errors
@@ -208,26 +202,27 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let chain = read_genesis(&layout.genesis())?;
     let genesis_hash = *chain.hash();
     let node_key = SecretKey::read(&layout.node_key())?;
-    let record = if layout.validator().exists() {
-        Some(SigningRecord::open(&layout.validator(), genesis_hash)?)
-    } else {
-        None
-    };
+    let keys = ValidatorKeys::new(&layout.validator(), genesis_hash);
+    let found = keys.open()?;
     // Taken before anything else runs, so that a taken port is told at once.
     let listener = api::bind(settings.api)
         .await
         .map_err(|source| NodeError::Api { address: settings.api, source })?;
     let storage = Storage::open(&layout.data, &chain, settings.retention)?;
     let parameters = chain.parameters().clone();
-    let allowed = allowed(&chain);
     let environment = Environment { clock: settings.clock.clone(), ..Environment::default() };
     let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool, environment)?);
+    let (tip, now_ms) = (ledger.tip(), ledger.clock().now_ms());
+    let roster = Roster::read(&ledger.storage, &tip)?;
+    warn_if_key_is_missing(&found, &roster, &node_key);
+    let mut following = Following::default();
+    let members = following.note(roster.clone(), &tip, parameters.heartbeat_ms, now_ms);
     let network = Network::start(NetworkConfig {
         key: node_key,
         genesis_hash,
         listen: settings.listen.clone(),
         peers: settings.peers.clone(),
-        members: crate::network::Members { validators: allowed, ..Default::default() },
+        members,
         consensus_bytes_max: usize::try_from(parameters.block_bytes_max)
             .unwrap_or(usize::MAX)
             .saturating_add(CONSENSUS_ENVELOPE_BYTES),
@@ -240,16 +235,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     host.heartbeat_ms = parameters.heartbeat_ms;
     host.clock_behind_ms = parameters.clock_behind_ms;
     host.clock_ahead_ms = parameters.clock_ahead_ms;
-    host.recent_certificates = application::recent_certificates(&ledger)?;
-    let mut validator_key = Vec::new();
-    let record = record.map(|opened| {
-        let signer = Ed25519Signer::new(&opened.record.key().seed());
-        validator_key = opened.record.key().public().to_vec();
-        host.signer = Some(Arc::new(signer));
-        let recorded =
-            sillok_consensus::SigningRecord { height: opened.height, entries: opened.entries };
-        (opened.record, recorded)
-    });
     tracing::info!(
         event = "starting",
         peer_id = %network.handle.node(),
@@ -257,7 +242,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         network = ledger.chain.network(),
         genesis = %genesis_hash,
         height = ledger.tip().height(),
-        validator = !validator_key.is_empty(),
+        validator = matches!(found, Found::Key(_)),
         api = %settings.api
     );
 
@@ -266,7 +251,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let (ordering, status) = {
         let (ledger, handle) = (ledger.clone(), network.handle.clone());
         // Replay and the first commit may take a moment; nothing else runs yet.
-        tokio::task::block_in_place(|| Ordering::start(ledger, handle, host, record))?
+        tokio::task::block_in_place(|| Ordering::start(ledger, handle, host, keys, found))?
     };
     let runtime = tokio::runtime::Handle::current();
     let (finish, mut finished) = tokio::sync::oneshot::channel();
@@ -290,12 +275,20 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
 
     let admitting = tokio::spawn(admit_gossip(ledger.clone(), network.transactions, ended.clone()));
     let passing = tokio::spawn(pass_on(ledger.clone(), network.handle.clone(), ended.clone()));
+    let (shown, roster) = watch::channel(roster);
+    let following = tokio::spawn(members::follow(
+        ledger.clone(),
+        network.handle.clone(),
+        following,
+        shown,
+        ended.clone(),
+    ));
     let api = Api {
         ledger: ledger.clone(),
         network: network.handle.clone(),
         ordering: status,
         name: settings.name.clone(),
-        validator_key,
+        roster,
         stop: ended.clone(),
         room: api::Room::default(),
     };
@@ -313,12 +306,39 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let _ = ending.send(true);
     network.handle.stop().await;
     let _ = tokio::time::timeout(STOP_WITHIN, async {
-        let _ = tokio::join!(admitting, passing, serving, network.task);
+        let _ = tokio::join!(admitting, passing, following, serving, network.task);
     })
     .await;
     ledger.storage.flush()?;
     tracing::info!(event = "stopped", height = ledger.tip().height());
     result.map_err(NodeError::from)
+}
+
+/// The record says that this node's operator has a seat, and there is no key to vote with: its directory was lost, and the
+/// network is without a vote that it counts on.
+fn warn_if_key_is_missing(found: &Found, roster: &Roster, node_key: &SecretKey) {
+    let Some(seat) = seat_of(roster, node_key) else { return };
+    let here = match found {
+        Found::Key(opened) => opened.record.key().public().to_vec(),
+        Found::None | Found::Ended { .. } => Vec::new(),
+    };
+    if here.is_empty() {
+        tracing::warn!(
+            event = "key_missing",
+            key = %hex::encode(seat),
+            "this node's operator has a seat and its validator key is not here: the node is an observer and its vote is \
+             missing; if the key is lost, make another with `sillok-node keys validator` and re-key"
+        );
+    } else if here != seat {
+        tracing::info!(event = "key_waits", key = %hex::encode(here), "the key here has no seat yet");
+    }
+}
+
+/// The validator key of the seat that the operator of this node has.
+#[must_use]
+pub fn seat_of(roster: &Roster, node_key: &SecretKey) -> Option<Vec<u8>> {
+    let node = NodeKey::from_bytes(&node_key.public()).ok()?;
+    roster.validators.get(&node).cloned()
 }
 
 /// Room around a block in a consensus message, in bytes: statement, key and signature, certificates.

@@ -10,11 +10,13 @@ use crate::ledger::Ledger;
 use crate::network::{
     GossipId, NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
 };
-use crate::signing_record::{SigningRecord, SigningRecordError};
+use crate::signing_record::{Opened, SigningRecord, SigningRecordError};
+use crate::validator_key::{Found, ValidatorKeys};
 use bytes::Bytes;
 use prost::Message;
 use sillok_consensus::{
-    Action, Checker, Event, HaltReason, Host, HostConfig, Peer, TimerId, ValidationId,
+    Action, Checker, Ed25519Signer, Event, HaltReason, Host, HostConfig, Peer, TimerId,
+    ValidationId,
 };
 use sillok_ledger::header_hash;
 use sillok_proto::{CanonicalError, v1};
@@ -86,6 +88,10 @@ pub struct OrderingStatus {
     pub round: u32,
     /// Why the key stopped signing; empty while it signs.
     pub halted: String,
+    /// This node's validator key; empty on an observer.
+    pub validator_key: Vec<u8>,
+    /// What that key is good for.
+    pub signing: v1::Signing,
     /// Highest tip a peer announced.
     pub best_peer_height: u64,
     /// Tip of each connected peer.
@@ -157,7 +163,16 @@ pub struct Ordering {
     application: Application,
     clock: Clock,
     network: NetworkHandle,
+    /// What hosts are made from, but for the key.
+    config: HostConfig,
+    keys: ValidatorKeys,
     record: Option<SigningRecord>,
+    /// The key that this node votes with, or did.
+    validator: Option<[u8; 32]>,
+    /// Whether the key voted its last height and was destroyed.
+    ended: bool,
+    /// That it just was, and its last height.
+    destroyed: Option<u64>,
     host: Host,
     timers: BTreeMap<TimerId, Instant>,
     results: mpsc::Sender<Done>,
@@ -191,16 +206,16 @@ impl Ordering {
         ledger: Arc<Ledger>,
         network: NetworkHandle,
         config: HostConfig,
-        record: Option<(SigningRecord, sillok_consensus::SigningRecord)>,
+        keys: ValidatorKeys,
+        found: Found,
     ) -> Result<(Self, watch::Receiver<OrderingStatus>), OrderingError> {
-        let (record, recorded) = match record {
-            Some((record, recorded)) => (Some(record), recorded),
-            None => (None, sillok_consensus::SigningRecord::default()),
+        let ended = matches!(found, Found::Ended { .. });
+        let opened = match found {
+            Found::Key(opened) => Some(*opened),
+            Found::None | Found::Ended { .. } => None,
         };
-        let validator = config.signer.as_ref().map(|signer| signer.public_key());
-        let start = height_start(&ledger.tip());
+        let Made { host, actions, record, validator } = make_host(&config, &ledger, opened)?;
         let clock = ledger.clock().clone();
-        let (host, actions) = Host::new(config, &start, recorded, clock.now_ms())?;
         let checker = host.checker();
         let (results, done) = mpsc::channel(RESULTS_MAX);
         let (status, watched) = watch::channel(OrderingStatus::default());
@@ -209,7 +224,12 @@ impl Ordering {
             ledger,
             clock,
             network,
+            config,
+            keys,
             record,
+            validator,
+            ended,
+            destroyed: None,
             host,
             timers: BTreeMap::new(),
             results,
@@ -272,11 +292,46 @@ impl Ordering {
     }
 
     fn drain(&mut self) -> Result<(), OrderingError> {
-        while let Some(event) = self.events.pop_front() {
-            let actions = self.host.handle(event, self.clock.now_ms());
-            self.carry_out(actions)?;
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                let actions = self.host.handle(event, self.clock.now_ms());
+                self.carry_out(actions)?;
+            }
+            let Some(last_height) = self.destroyed.take() else { break };
+            if let Found::Key(opened) = self.keys.after_end(last_height)? {
+                self.take_key(*opened)?;
+            }
         }
         self.publish_status();
+        Ok(())
+    }
+
+    /// Goes on with the next key of this operator: its old one has voted the height before this one's first.
+    fn take_key(&mut self, opened: Opened) -> Result<(), OrderingError> {
+        let Made { host, actions, record, validator } =
+            make_host(&self.config, &self.ledger, Some(opened))?;
+        // What was under way was for the host before, whose names for it this one uses again.
+        (self.results, self.done) = mpsc::channel(RESULTS_MAX);
+        self.being_checked = 0;
+        self.timers.clear();
+        self.events.clear();
+        self.application = Application::new(self.ledger.clone(), validator);
+        self.checker = host.checker();
+        (self.host, self.record, self.validator, self.ended) = (host, record, validator, false);
+        self.status.send_modify(|status| status.halted = String::new());
+        tracing::info!(
+            event = "next_key",
+            height = self.ledger.tip().height(),
+            key = %hex::encode(validator.unwrap_or_default()),
+            "the next validator key has taken the place of the one before"
+        );
+        self.carry_out(actions)?;
+        // What the host before knew of the world.
+        let pending = *self.ledger.watch_pending().borrow();
+        self.events.push_back(Event::TransactionsPending(pending));
+        let tips = self.status.borrow().peers.clone();
+        let tips = tips.into_iter().map(|(peer, height)| (Peer(peer), height));
+        self.events.extend(tips.map(|(peer, height)| Event::PeerTip { peer, height }));
         Ok(())
     }
 
@@ -373,6 +428,8 @@ impl Ordering {
                 });
                 self.events.push_back(Event::PeerGone { peer: Peer(*peer.as_bytes()) });
             }
+            // Refused by dropping the channel.
+            NetworkEvent::SnapshotRequest { .. } => {}
             NetworkEvent::SyncRequest { peer, request, channel } => {
                 // Refused by dropping the channel: who asks asks another. A correct node asks one thing at a time.
                 let Some(serving) = Serving::begin(&self.serving, peer) else { return };
@@ -448,13 +505,21 @@ impl Ordering {
                         self.network.ban(node);
                     }
                 }
-                Action::Notice(notice) => tracing::warn!(err = %notice, "ordering notices"),
-                // The key store destroys the key once it knows how; the record keeps it from signing.
+                Action::Notice(notice) => {
+                    tracing::warn!(event = "clock", err = %notice, "times do not fit");
+                }
+                // The record says already that it signs no more.
                 Action::DestroyKey { last_height } => {
-                    tracing::warn!(
-                        height = last_height,
-                        "this validator's key has voted its last height"
-                    );
+                    if let Some(record) = self.record.take() {
+                        record.destroy(last_height)?;
+                        self.ended = true;
+                        self.destroyed = Some(last_height);
+                        tracing::warn!(
+                            event = "key_destroyed",
+                            height = last_height,
+                            "this validator's key voted its last height and was destroyed"
+                        );
+                    }
                 }
                 Action::StopSigning { reason } => {
                     tracing::error!(event = "stopped_signing", err = %reason, "this validator's key never signs again");
@@ -494,10 +559,24 @@ impl Ordering {
 
     fn publish_status(&self) {
         let host = self.host.status();
+        let key = self.validator.map(|key| key.to_vec()).unwrap_or_default();
+        let seated = || {
+            let tip = self.ledger.tip();
+            tip.validators.validators.iter().any(|validator| validator.public_key == key)
+        };
         self.status.send_if_modified(|status| {
-            let (validating, round) = (host.votes && !host.retired, host.round.unwrap_or(0));
-            let changed = status.validating != validating || status.round != round;
-            (status.validating, status.round) = (validating, round);
+            let signing = match self.validator {
+                _ if self.ended => v1::Signing::Destroyed,
+                None => v1::Signing::Observer,
+                Some(_) if host.retired || !status.halted.is_empty() => v1::Signing::Stopped,
+                Some(_) if seated() => v1::Signing::Seated,
+                Some(_) => v1::Signing::Waiting,
+            };
+            let before = (status.validating, status.round, status.signing);
+            let now = (host.votes && !host.retired, host.round.unwrap_or(0), signing);
+            let changed = before != now || status.validator_key != key;
+            (status.validating, status.round, status.signing) = now;
+            status.validator_key.clone_from(&key);
             changed
         });
     }
@@ -515,6 +594,38 @@ impl Ordering {
             let _ = results.send(Done::Synced { peer: node, response }).await;
         });
     }
+}
+
+/// A host, and what belongs to it.
+struct Made {
+    host: Host,
+    actions: Vec<Action>,
+    record: Option<SigningRecord>,
+    validator: Option<[u8; 32]>,
+}
+
+/// Makes a host that goes on from the tip, with this key.
+fn make_host(
+    config: &HostConfig,
+    ledger: &Ledger,
+    opened: Option<Opened>,
+) -> Result<Made, OrderingError> {
+    let mut config = config.clone();
+    let mut recorded = sillok_consensus::SigningRecord::default();
+    let mut record = None;
+    config.signer = None;
+    if let Some(Opened { record: own, height, entries }) = opened {
+        config.signer = Some(Arc::new(Ed25519Signer::new(&own.key().seed())));
+        recorded = sillok_consensus::SigningRecord { height, entries };
+        record = Some(own);
+    }
+    let tip = ledger.tip();
+    config.recent_certificates =
+        application::recent_certificates(ledger).map_err(ApplicationError::from)?;
+    let validator = config.signer.as_ref().map(|signer| signer.public_key());
+    let (host, actions) =
+        Host::new(config, &height_start(&tip), recorded, ledger.clock().now_ms())?;
+    Ok(Made { host, actions, record, validator })
 }
 
 /// The height that a message is about.

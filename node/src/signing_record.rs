@@ -9,6 +9,7 @@
 //!   validator.key   the key, mode 0600
 //!   wal             header ‖ record ‖ record ‖ …
 //!   lock            held while a process uses the directory
+//!   ended           instead of the key, when it has voted its last height: which key, and which height
 //!
 //! header  magic (16) ‖ genesis hash (32) ‖ validator key (32) ‖ salt (16) ‖ checksum (16)
 //! record  length u32 LE ‖ checksum (16) ‖ kind (1) ‖ content
@@ -34,6 +35,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the key file in the directory.
 const KEY_FILE: &str = "validator.key";
+/// Name of the note that the key is destroyed.
+const ENDED_FILE: &str = "ended";
 /// Name of the log in the directory.
 const RECORD_FILE: &str = "wal";
 /// First bytes of a log.
@@ -89,6 +92,18 @@ pub enum SigningRecordError {
     /// Another process uses the directory: two would sign against each other.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The key voted its last height and was destroyed.
+    #[error(
+        "the validator key of {directory} voted its last height, {last_height}, and was destroyed; the node is an observer \
+         until another key of its operator joins",
+        directory = directory.display()
+    )]
+    Ended {
+        /// The validator directory.
+        directory: PathBuf,
+        /// The last height.
+        last_height: u64,
+    },
     /// The record belongs to another network.
     #[error("{path} is the signing record of network {found}, not of {expected}; check which data directory and genesis file this node uses", path = path.display())]
     WrongNetwork {
@@ -246,6 +261,11 @@ impl SigningRecord {
             return Err(SigningRecordError::NoValidator { directory: directory.to_owned() });
         }
         let lock = DirectoryLock::acquire(directory)?;
+        if let Some(last_height) = ended(directory)? {
+            // The note may have been written and the key not yet been.
+            erase_key(directory)?;
+            return Err(SigningRecordError::Ended { directory: directory.to_owned(), last_height });
+        }
         let key = SecretKey::read(&directory.join(KEY_FILE))?;
         let path = directory.join(RECORD_FILE);
         let io = |source| SigningRecordError::Io { path: path.clone(), source };
@@ -297,6 +317,37 @@ impl SigningRecord {
         };
         record.mark_durable()?;
         Ok(Opened { record, height: scan.height, entries: scan.entries })
+    }
+
+    /// Destroys the key: it has voted its last height, and whoever finds an old disk must not be able to sign another
+    /// past with it (PROTOCOL §6.2). A note stays that says which key it was, and the record of what it signed.
+    ///
+    /// The bytes are overwritten in place. A disk or file system that writes elsewhere, and a backup that should not
+    /// exist, keep them; that is for the operator to know (`docs/operating.md`).
+    ///
+    /// # Errors
+    ///
+    /// [`SigningRecordError`]: the disk failed. The next open goes on with it.
+    pub fn destroy(self, last_height: u64) -> Result<(), SigningRecordError> {
+        let path = self.directory.join(ENDED_FILE);
+        let io = |source| SigningRecordError::Io { path: path.clone(), source };
+        let note = serde_json::json!({
+            "validator_key": hex::encode(self.key.public()),
+            "genesis_hash": self.genesis_hash.to_string(),
+            "last_height": last_height,
+        });
+        // First the note: from here on no open gives the key out.
+        let write = || -> io::Result<()> {
+            let mut file = match create_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                made => made?,
+            };
+            file.write_all(format!("{note}\n").as_bytes())?;
+            file.sync_all()?;
+            sync_directory_of(&path)
+        };
+        write().map_err(io)?;
+        erase_key(&self.directory)
     }
 
     /// The validator key.
@@ -444,6 +495,39 @@ impl SigningRecord {
             SigningRecordError::Io { path: self.directory.join(RECORD_FILE), source }
         })
     }
+}
+
+/// The last height of a key that is destroyed, or is to be.
+fn ended(directory: &Path) -> Result<Option<u64>, SigningRecordError> {
+    let path = directory.join(ENDED_FILE);
+    match fs::read(&path) {
+        // A note that was not written whole still means the end; of which height is only for people.
+        Ok(note) => Ok(Some(
+            serde_json::from_slice::<serde_json::Value>(&note)
+                .ok()
+                .and_then(|note| note.get("last_height")?.as_u64())
+                .unwrap_or_default(),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SigningRecordError::Io { path, source }),
+    }
+}
+
+/// Overwrites the key file and removes it.
+fn erase_key(directory: &Path) -> Result<(), SigningRecordError> {
+    let path = directory.join(KEY_FILE);
+    let erase = || -> io::Result<()> {
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        file.write_all_at(&vec![0; len], 0)?;
+        file.sync_all()?;
+        fs::remove_file(&path)?;
+        sync_directory_of(&path)
+    };
+    erase().map_err(|source| SigningRecordError::Io { path: path.clone(), source })
 }
 
 /// Creates a log file, readable by its owner alone.

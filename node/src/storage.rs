@@ -593,22 +593,34 @@ impl Storage {
         }))
     }
 
-    /// Evidence of misbehavior recorded with the blocks from `height` on, at most `count` pieces.
+    /// Evidence of misbehavior recorded with the blocks from `height` on, each with that block's height: whole blocks'
+    /// until there are `count` pieces.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub fn evidence(&self, height: u64, count: usize) -> Result<Vec<v1::Evidence>, StorageError> {
-        let mut found = Vec::new();
-        self.disk.scan(EVIDENCE, &height_key(height), &mut |_, bytes| {
-            found.push(bytes.to_vec());
-            found.len() < count
+    pub fn evidence(
+        &self,
+        height: u64,
+        count: usize,
+    ) -> Result<Vec<(u64, v1::Evidence)>, StorageError> {
+        let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+        self.disk.scan(EVIDENCE, &height_key(height), &mut |key, bytes| {
+            let Some(height) = be_u64(key) else { return true };
+            let full = found.len() >= count;
+            if full && found.last().is_some_and(|(last, _)| *last != height) {
+                return false;
+            }
+            found.push((height, bytes.to_vec()));
+            true
         })?;
-        found.truncate(count);
+        let read = |(height, bytes): &(u64, Vec<u8>)| {
+            Ok((*height, sillok_proto::decode(bytes, STORED_BYTES_MAX)?))
+        };
         found
             .iter()
-            .map(|bytes| sillok_proto::decode(bytes, STORED_BYTES_MAX))
-            .collect::<Result<_, _>>()
+            .map(read)
+            .collect::<Result<_, sillok_proto::CanonicalError>>()
             .map_err(|error| damaged(error.to_string()))
     }
 

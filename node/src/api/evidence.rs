@@ -11,7 +11,7 @@ const PIECES: u32 = 100;
 /// Most pieces in an answer. At most three of one validator are written down with a block, so a height adds few.
 const PIECES_MAX: u32 = 1_000;
 
-/// The pieces from a height on, whole heights only.
+/// The pieces from a height on; those of one height are never torn apart.
 pub(super) fn page(
     storage: &Storage,
     request: &v1::GetEvidenceRequest,
@@ -19,30 +19,17 @@ pub(super) fn page(
     let count = if request.count == 0 { PIECES } else { request.count.min(PIECES_MAX) };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let found = storage.evidence(request.from_height, count)?;
+    // Full: there may be more after the last height.
+    let next_height = found.last().filter(|_| found.len() >= count).map_or(0, |(last, _)| last + 1);
     let evidence = found
         .into_iter()
-        .map(|evidence| v1::RecordedEvidence {
-            height: height(&evidence),
+        .map(|(height, evidence)| v1::RecordedEvidence {
+            height,
             validator: validator(&evidence),
             evidence: Some(evidence),
         })
         .collect();
-    Ok(v1::GetEvidenceResponse { evidence, next_height: 0 })
-}
-
-/// The height that both statements are of.
-fn height(evidence: &v1::Evidence) -> u64 {
-    match &evidence.evidence {
-        Some(Kind::Votes(pair)) => {
-            pair.first.as_ref().and_then(|vote| vote.statement.as_ref()).map_or(0, |s| s.height)
-        }
-        Some(Kind::Proposals(pair)) => pair
-            .first
-            .as_ref()
-            .and_then(|proposal| proposal.statement.as_ref())
-            .map_or(0, |s| s.height),
-        None => 0,
-    }
+    Ok(v1::GetEvidenceResponse { evidence, next_height })
 }
 
 /// Who signed both.

@@ -4,6 +4,7 @@ use super::Api;
 use super::problem::{self, Refused, failed};
 use crate::ledger::SubmitError;
 use crate::storage::StorageError;
+use sillok_did_method::proposal_hash;
 use sillok_ledger::{Retry, TRANSACTION_BYTES_MAX, TransactionLeaf};
 use sillok_proto::v1::ledger_server::Ledger as LedgerService;
 use sillok_proto::{CanonicalError, Hash, v1};
@@ -88,7 +89,7 @@ impl LedgerService for Api {
             header_hash: tip.hash.to_vec(),
             state_root: tip.header.state_root.clone(),
             name: self.name.clone(),
-            validator_key: self.validator_key.clone(),
+            validator_key: ordering.validator_key,
             validating: ordering.validating,
             round: ordering.round,
             validators: u32::try_from(tip.validators.validators.len()).unwrap_or(u32::MAX),
@@ -102,7 +103,10 @@ impl LedgerService for Api {
             earliest_block: 1,
             syncing: ordering.best_peer_height > tip.height() + 1,
             halted: ordering.halted,
-            ..v1::NodeStatus::default()
+            signing: ordering.signing.into(),
+            members: Some(self.member_counts()),
+            banned: self.banned(),
+            counters: Some(self.peer_counters()),
         }))
     }
 
@@ -152,8 +156,9 @@ impl LedgerService for Api {
         let ledger = self.ledger.clone();
         self.blocking(move || super::sets::trust_bundle(&ledger.storage, &ledger.tip(), from))
             .await?
+            .map_err(failed("get_trust_bundle"))?
             .map(Response::new)
-            .map_err(failed("get_trust_bundle"))
+            .ok_or_else(|| self.pruned(from.saturating_add(1)).into())
     }
 
     async fn get_history_proof(
@@ -202,9 +207,13 @@ impl LedgerService for Api {
 
     async fn get_members(
         &self,
-        _: Request<v1::GetMembersRequest>,
+        request: Request<v1::GetMembersRequest>,
     ) -> Result<Response<v1::GetMembersResponse>, Status> {
-        Err(Status::unimplemented("this release does not tell members"))
+        let request = request.into_inner();
+        let proposals = super::members::proposals(&request.proposal_hashes)?;
+        let tip = self.tip_at(request.min_height.max(1)).await?;
+        let api = self.clone();
+        self.blocking(move || api.members(&tip, &proposals)).await?.map(Response::new)
     }
 
     async fn get_evidence(
@@ -264,11 +273,48 @@ fn not_canonical(error: &CanonicalError) -> Refused {
 }
 
 impl Api {
+    fn member_counts(&self) -> v1::MemberCounts {
+        let roster = self.roster.borrow();
+        v1::MemberCounts {
+            operators: roster.seated,
+            pending: roster.pending,
+            observers: roster.observers,
+        }
+    }
+
+    fn banned(&self) -> Vec<v1::BannedPeer> {
+        let seconds = |left: Duration| u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
+        let banned = self.network.banned().into_iter();
+        banned
+            .map(|ban| v1::BannedPeer {
+                node_key: ban.node.as_bytes().to_vec(),
+                times: ban.times,
+                seconds: seconds(ban.remaining),
+            })
+            .collect()
+    }
+
+    fn peer_counters(&self) -> v1::PeerCounters {
+        let counters = self.network.counters();
+        v1::PeerCounters {
+            refused_connections: counters.refused_connections,
+            refused_messages: counters.refused_messages,
+            dropped_consensus: counters.dropped_consensus_in,
+            dropped_transactions: counters.dropped_transactions_in,
+            dropped_requests: counters.dropped_requests_in,
+            faults: counters.faults,
+            bans: counters.bans,
+        }
+    }
+
     /// There is no such height here: because it is late, or because there never was one (the genesis has no block).
     fn no_such_height(&self, height: u64) -> Refused {
         let tip = self.ledger.tip().height();
         if height > tip {
             return self.stale(height);
+        }
+        if height > 0 {
+            return self.pruned(height);
         }
         Refused::new(
             Code::NotFound,
@@ -360,8 +406,10 @@ impl Api {
             {
                 (at_height, time_ms) = (height, header.time_ms);
             }
-            let receipt = storage.receipt(self.ledger.chain.hash(), height, index)?;
-            State::Committed(v1::Committed { height, index, receipt })
+            match storage.receipt(self.ledger.chain.hash(), height, index)? {
+                None => State::Pruned(v1::Pruned { height, index }),
+                receipt => State::Committed(v1::Committed { height, index, receipt }),
+            }
         } else if pending {
             State::Pending(v1::Pending {})
         } else {
@@ -406,7 +454,8 @@ impl Api {
             }
             let api = self.clone();
             let events = self.blocking(move || api.events_of(height)).await?;
-            for event in events.map_err(failed("subscribe"))? {
+            let events = events.map_err(failed("subscribe"))?;
+            for event in events.ok_or_else(|| Status::from(self.pruned(height)))? {
                 let position =
                     |cursor: &v1::Cursor| (cursor.height, cursor.transaction, cursor.operation);
                 let passed = after
@@ -428,20 +477,32 @@ impl Api {
         }
     }
 
-    fn events_of(&self, height: u64) -> Result<Vec<v1::Event>, StorageError> {
+    /// The events of a block; `None` if this node keeps it no longer, or never had it.
+    fn events_of(&self, height: u64) -> Result<Option<Vec<v1::Event>>, StorageError> {
         let storage = &self.ledger.storage;
-        let Some(header) = storage.header(height)? else { return Ok(Vec::new()) };
-        let transactions = storage.events(height)?.unwrap_or_default().transactions;
+        let (Some(block), Some(written)) = (storage.block(height)?, storage.events(height)?) else {
+            return Ok(None);
+        };
+        let header = block.header.clone().unwrap_or_default();
         let time_ms = header.time_ms;
-        let count = u32::try_from(transactions.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(block.transactions.len()).unwrap_or(u32::MAX);
         let mut events = Vec::new();
-        for (transaction, one) in (0_u32..).zip(transactions) {
-            for (operation, head) in (0_u32..).zip(one.heads) {
+        for ((transaction, one), written) in
+            (0_u32..).zip(block.transactions).zip(written.transactions)
+        {
+            let operations = one.body.unwrap_or_default().operations;
+            // Heads stand in the order of the operations that wrote them; those on members write none.
+            let mut heads = written.heads.into_iter();
+            for (operation, done) in (0_u32..).zip(operations) {
+                let event = match governance_event(self.ledger.chain.hash(), &done) {
+                    Some(event) => v1::event::Event::Governance(event),
+                    None => v1::event::Event::Did(v1::DidEvent { head: heads.next() }),
+                };
                 events.push(v1::Event {
                     cursor: Some(v1::Cursor { height, transaction, operation }),
                     time_ms,
-                    transaction_id: one.id.clone(),
-                    event: Some(v1::event::Event::Did(v1::DidEvent { head: Some(head) })),
+                    transaction_id: written.id.clone(),
+                    event: Some(event),
                 });
             }
         }
@@ -453,9 +514,27 @@ impl Api {
             event: Some(v1::event::Event::Block(v1::BlockEvent {
                 header: Some(header),
                 transactions: count,
-                new_validators: None,
+                new_validators: super::sets::changed_by(storage, &self.ledger.tip(), height)?,
             })),
         });
-        Ok(events)
+        Ok(Some(events))
     }
+}
+
+/// The event of an operation on members; `None` for one on a DID.
+fn governance_event(genesis: &Hash, operation: &v1::Operation) -> Option<v1::GovernanceEvent> {
+    use v1::operation::Operation as Kind;
+    let proposal_hash = match operation.operation.as_ref()? {
+        Kind::Propose(propose) => propose
+            .proposal
+            .as_ref()
+            .map(|proposal| proposal_hash(genesis, proposal).to_vec())
+            .unwrap_or_default(),
+        Kind::Approve(approve) => approve.proposal_hash.clone(),
+        Kind::Join(_) | Kind::Rekey(_) => Vec::new(),
+        Kind::CreateDid(_) | Kind::UpdateDid(_) | Kind::SetDevice(_) | Kind::DeactivateDid(_) => {
+            return None;
+        }
+    };
+    Some(v1::GovernanceEvent { operation: Some(operation.clone()), proposal_hash })
 }

@@ -100,14 +100,15 @@ fn admission(network: &str, error: &AdmissionError) -> Refused {
     let mut fields = Vec::new();
     for (name, value) in error.fields() {
         // Rules know digests; people and programs know DIDs.
-        let text =
-            match did_text(network, &value).filter(|_| matches!(name, "did" | "organization")) {
-                Some(did) => {
-                    message = message.replace(&value, &did);
-                    did
-                }
-                None => value,
-            };
+        let text = match did_text(network, &value)
+            .filter(|_| matches!(name, "did" | "organization" | "operator"))
+        {
+            Some(did) => {
+                message = message.replace(&value, &did);
+                did
+            }
+            None => value,
+        };
         fields.push(v1::ProblemField { name: name.to_owned(), value: text });
     }
     let problem = v1::Problem {
@@ -147,11 +148,23 @@ fn code(error: &AdmissionError) -> Code {
         | AdmissionError::PossessionMissing { .. }
         | AdmissionError::NotAuthorized { .. }
         | AdmissionError::RecoveryNotAllowed { .. }
-        | AdmissionError::RecoveryRuleByController { .. } => Code::PermissionDenied,
-        AdmissionError::UnknownDid { .. } => Code::NotFound,
+        | AdmissionError::RecoveryRuleByController { .. }
+        | AdmissionError::NotAnOperator { .. }
+        | AdmissionError::GovernanceKeyRequired { .. }
+        | AdmissionError::JoinNotApproved { .. } => Code::PermissionDenied,
+        AdmissionError::UnknownDid { .. }
+        | AdmissionError::ProposalUnknown { .. }
+        | AdmissionError::UnknownOrganization { .. }
+        | AdmissionError::OperatorUnknown { .. }
+        | AdmissionError::ObserverUnknown { .. } => Code::NotFound,
         AdmissionError::AlreadyOrdered { .. }
         | AdmissionError::OperationAlreadyOrdered { .. }
         | AdmissionError::AlreadyExists { .. }
+        | AdmissionError::ProposalExists { .. }
+        | AdmissionError::OperatorExists { .. }
+        | AdmissionError::ObserverExists { .. }
+        | AdmissionError::AlreadyApproved { .. }
+        | AdmissionError::AlreadyJoined { .. }
         | AdmissionError::KeyReuse { .. } => Code::AlreadyExists,
         AdmissionError::State(_) => Code::Internal,
         _ => Code::FailedPrecondition,

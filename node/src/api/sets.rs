@@ -7,19 +7,21 @@ use sillok_proto::{Hash, v1};
 /// Most light blocks in a bundle; a client that needs more asks again from the last one.
 const LIGHT_BLOCKS_MAX: usize = 1_000;
 
-/// The light blocks above a client's trusted height at which the set changed, and the last one.
+/// The light blocks above a client's trusted height at which the set changed, and the last one. `None`: one of them is
+/// kept here no longer, or never was, and a bundle with a hole would look like a lie.
 pub(super) fn trust_bundle(
     storage: &Storage,
     tip: &Tip,
     from: u64,
-) -> Result<v1::TrustBundle, StorageError> {
+) -> Result<Option<v1::TrustBundle>, StorageError> {
     let mut light_blocks = Vec::new();
     for height in storage.set_changes(from.saturating_add(1), LIGHT_BLOCKS_MAX)? {
         // Committed meanwhile; the next bundle has it.
         if height >= tip.height() {
             break;
         }
-        light_blocks.extend(light_block(storage, height)?);
+        let Some(light_block) = light_block(storage, height)? else { return Ok(None) };
+        light_blocks.push(light_block);
     }
     // A bundle that is full ends at a change, from which the client asks on.
     if tip.height() > from
@@ -31,7 +33,7 @@ pub(super) fn trust_bundle(
             next_validators: Some(tip.validators.clone()),
         });
     }
-    Ok(v1::TrustBundle { light_blocks })
+    Ok(Some(v1::TrustBundle { light_blocks }))
 }
 
 fn light_block(storage: &Storage, height: u64) -> Result<Option<v1::LightBlock>, StorageError> {
@@ -58,4 +60,15 @@ pub(super) fn validators(
             Ok(hash.map(|hash| storage.validator_set(&hash)).transpose()?.flatten())
         }
     }
+}
+
+/// The set of `height` + 2, if the block of `height` made it another one than the set before it.
+pub(super) fn changed_by(
+    storage: &Storage,
+    tip: &Tip,
+    height: u64,
+) -> Result<Option<v1::ValidatorSet>, StorageError> {
+    let before = validators(storage, tip, height.saturating_add(1))?;
+    let after = validators(storage, tip, height.saturating_add(2))?;
+    Ok(after.filter(|after| before.is_some_and(|before| before != *after)))
 }

@@ -2,7 +2,7 @@
 
 use super::NetworkError;
 use super::gate::Gated;
-use super::sync_codec::{Exchange, REQUEST_BYTES_MAX};
+use super::sync_codec::{Exchange, REQUEST_BYTES_MAX, SNAPSHOT_REQUEST_BYTES_MAX};
 use libp2p::core::upgrade;
 use libp2p::gossipsub::{
     self, IdentTopic, MessageAuthenticity, MessageId, TopicHash, ValidationMode,
@@ -13,7 +13,7 @@ use libp2p::{
     ping, request_response, tcp, yamux,
 };
 use sillok_proto::Hash;
-use sillok_proto::v1::{SyncRequest, SyncResponse};
+use sillok_proto::v1::{SnapshotRequest, SnapshotResponse, SyncRequest, SyncResponse};
 use std::time::Duration;
 
 /// How long a connection may take to prove who it is.
@@ -56,6 +56,7 @@ pub(super) struct Behaviour {
     /// Transactions and tips.
     pub(super) ledger: Gated<gossipsub::Behaviour>,
     pub(super) sync: request_response::Behaviour<Exchange<SyncRequest, SyncResponse>>,
+    pub(super) snapshots: request_response::Behaviour<Exchange<SnapshotRequest, SnapshotResponse>>,
 }
 
 /// What is gossiped about.
@@ -122,6 +123,13 @@ pub(super) fn swarm(
     let blocks = StreamProtocol::try_from_owned(format!("/{}/blocks", names.protocol_version))
         .map_err(|error| setup(error.to_string()))?;
 
+    let snapshots =
+        StreamProtocol::try_from_owned(format!("/{}/snapshots", names.protocol_version))
+            .map_err(|error| setup(error.to_string()))?;
+    let exchange = request_response::Config::default()
+        .with_request_timeout(SYNC_TIMEOUT)
+        .with_max_concurrent_streams(SYNC_STREAMS_MAX);
+
     let mut consensus =
         gossip(format!("/{}/consensus-gossip", names.protocol_version), consensus_bytes_max)?;
     let mut ledger =
@@ -144,9 +152,12 @@ pub(super) fn swarm(
         sync: request_response::Behaviour::with_codec(
             Exchange::new(REQUEST_BYTES_MAX),
             [(blocks, request_response::ProtocolSupport::Full)],
-            request_response::Config::default()
-                .with_request_timeout(SYNC_TIMEOUT)
-                .with_max_concurrent_streams(SYNC_STREAMS_MAX),
+            exchange.clone(),
+        ),
+        snapshots: request_response::Behaviour::with_codec(
+            Exchange::new(SNAPSHOT_REQUEST_BYTES_MAX),
+            [(snapshots, request_response::ProtocolSupport::Full)],
+            exchange,
         ),
     };
     let config = swarm::Config::with_tokio_executor()

@@ -10,6 +10,8 @@ use std::marker::PhantomData;
 
 /// Longest request for blocks, in bytes.
 pub(super) const REQUEST_BYTES_MAX: usize = 64;
+/// Longest request for a part of a snapshot, in bytes: it may name a thousand heads.
+pub(super) const SNAPSHOT_REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Longest answer, in bytes.
 pub(super) const RESPONSE_BYTES_MAX: usize = 16 << 20;
 

@@ -8,7 +8,7 @@ use super::inbox::{self, Share};
 use super::{
     COMMANDS_MAX, Command, Counters, GossipId, Members, Network, NetworkConfig, NetworkError,
     NetworkEvent, NetworkEvents, NetworkHandle, OutgoingTransaction, PeerInfo, ReceivedTransaction,
-    RequestError, SyncChannel, Transactions, count, frame, keypair,
+    RequestError, SnapshotChannel, SyncChannel, Transactions, count, frame, keypair,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -18,7 +18,9 @@ use libp2p::request_response::{self, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, ping};
-use sillok_proto::v1::{SyncRequest, SyncResponse, TipAnnouncement};
+use sillok_proto::v1::{
+    SnapshotRequest, SnapshotResponse, SyncRequest, SyncResponse, TipAnnouncement,
+};
 use sillok_proto::{decode, encode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -99,6 +101,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         classes: BTreeMap::new(),
         peers: BTreeMap::new(),
         requests: BTreeMap::new(),
+        snapshot_requests: BTreeMap::new(),
         events: events_sender,
         transactions: transactions_sender,
         peers_shown: peers_sender,
@@ -178,7 +181,8 @@ struct Task {
     classes: BTreeMap<NodeKey, Class>,
     /// Peers with at least one connection.
     peers: BTreeMap<NodeKey, Peer>,
-    requests: BTreeMap<OutboundRequestId, Asked>,
+    requests: BTreeMap<OutboundRequestId, Asked<SyncResponse>>,
+    snapshot_requests: BTreeMap<OutboundRequestId, Asked<SnapshotResponse>>,
     events: inbox::Sender<NetworkEvent>,
     transactions: inbox::Sender<ReceivedTransaction>,
     peers_shown: watch::Sender<Vec<PeerInfo>>,
@@ -228,10 +232,10 @@ impl Peer {
 }
 
 /// A request that waits for its answer.
-struct Asked {
+struct Asked<A> {
     peer: NodeKey,
     /// Where the answer goes; nowhere if only the tip in it was wanted.
-    answer: Option<oneshot::Sender<Result<SyncResponse, RequestError>>>,
+    answer: Option<oneshot::Sender<Result<A, RequestError>>>,
 }
 
 const fn topic_bit(topic: Topic) -> u8 {
@@ -281,22 +285,28 @@ impl Task {
                 self.publish_ledger(topic, nonce, &message);
             }
             Command::Request { peer, request, answer } => {
-                let name = peer.peer_id();
-                // Unconnected, libp2p would dial first; dialing is ours.
-                let refusal = if !self.swarm.is_connected(&name) {
-                    Some(RequestError::NotConnected { peer })
-                } else if self.requests.len() >= REQUESTS_MAX {
-                    Some(RequestError::Send(super::SendError::Busy))
-                } else {
-                    None
-                };
-                if let Some(refusal) = refusal {
-                    // Who no longer waits for the answer does not miss it.
-                    let _ = answer.send(Err(refusal));
-                    return;
+                let waiting = self.requests.len();
+                if let Some(answer) = self.may_ask(peer, waiting, answer) {
+                    let sync = &mut self.swarm.behaviour_mut().sync;
+                    let id = sync.send_request(&peer.peer_id(), request);
+                    self.requests.insert(id, Asked { peer, answer: Some(answer) });
                 }
-                let id = self.swarm.behaviour_mut().sync.send_request(&name, request);
-                self.requests.insert(id, Asked { peer, answer: Some(answer) });
+            }
+            Command::RequestSnapshot { peer, request, answer } => {
+                let waiting = self.snapshot_requests.len();
+                if let Some(answer) = self.may_ask(peer, waiting, answer) {
+                    let snapshots = &mut self.swarm.behaviour_mut().snapshots;
+                    let id = snapshots.send_request(&peer.peer_id(), request);
+                    self.snapshot_requests.insert(id, Asked { peer, answer: Some(answer) });
+                }
+            }
+            Command::RespondSnapshot { channel, response } => {
+                let snapshots = &mut self.swarm.behaviour_mut().snapshots;
+                if snapshots.send_response(channel.0, response).is_err() {
+                    tracing::debug!(
+                        "a peer no longer waits for the part of a snapshot it asked for"
+                    );
+                }
             }
             Command::Respond { channel, response } => {
                 if self.swarm.behaviour_mut().sync.send_response(channel.0, response).is_err() {
@@ -319,6 +329,26 @@ impl Task {
             Command::SetMembers(members) => self.set_members(*members),
             Command::Stop => {}
         }
+    }
+
+    /// The answer's way back, unless the request is refused, which it is told then.
+    fn may_ask<A>(
+        &self,
+        peer: NodeKey,
+        waiting: usize,
+        answer: oneshot::Sender<Result<A, RequestError>>,
+    ) -> Option<oneshot::Sender<Result<A, RequestError>>> {
+        // Unconnected, libp2p would dial first; dialing is ours.
+        let refusal = if !self.swarm.is_connected(&peer.peer_id()) {
+            RequestError::NotConnected { peer }
+        } else if waiting >= REQUESTS_MAX {
+            RequestError::Send(super::SendError::Busy)
+        } else {
+            return Some(answer);
+        };
+        // Who no longer waits for the answer does not miss it.
+        let _ = answer.send(Err(refusal));
+        None
     }
 
     fn on_transaction(&mut self, transaction: &OutgoingTransaction) {
@@ -566,6 +596,7 @@ impl Task {
                 self.on_gossip(event);
             }
             BehaviourEvent::Sync(event) => self.on_sync(event),
+            BehaviourEvent::Snapshots(event) => self.on_snapshots(event),
             BehaviourEvent::Ping(ping::Event { peer, connection, result }) => match result {
                 Ok(round_trip) => {
                     if let Ok(node) = NodeKey::from_peer_id(&peer)
@@ -747,6 +778,42 @@ impl Task {
                     if let Some(answer) = answer {
                         let _ = answer.send(Err(RequestError::NoAnswer { peer, reason }));
                     }
+                }
+            }
+            request_response::Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(peer = %peer, err = %error, "a peer's request was not answered");
+            }
+            request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_snapshots(&mut self, event: request_response::Event<SnapshotRequest, SnapshotResponse>) {
+        match event {
+            request_response::Event::Message { peer, message, .. } => match message {
+                request_response::Message::Request { request, channel, .. } => {
+                    let Ok(peer) = NodeKey::from_peer_id(&peer) else { return };
+                    self.note_message(peer);
+                    // Leaves hold what only members may see (PROTOCOL II.5).
+                    if self.classes.get(&peer).is_some_and(|class| class.gossips()) {
+                        let channel = SnapshotChannel(channel);
+                        let event = NetworkEvent::SnapshotRequest { peer, request, channel };
+                        self.tell(LANE_REQUESTS, peer, event, 0);
+                    }
+                }
+                request_response::Message::Response { request_id, response } => {
+                    let asked = self.snapshot_requests.remove(&request_id);
+                    if let Some(Asked { answer: Some(answer), .. }) = asked {
+                        // Who no longer waits for the answer does not miss it.
+                        let _ = answer.send(Ok(response));
+                    }
+                }
+            },
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
+                let asked = self.snapshot_requests.remove(&request_id);
+                if let Some(Asked { peer, answer: Some(answer) }) = asked {
+                    tracing::debug!(peer = %peer, err = %error, "a request for a snapshot failed");
+                    let reason = error.to_string();
+                    let _ = answer.send(Err(RequestError::NoAnswer { peer, reason }));
                 }
             }
             request_response::Event::InboundFailure { peer, error, .. } => {

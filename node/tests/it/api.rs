@@ -4,6 +4,7 @@ use super::support::{NETWORK, build, commit, create, did, now_ms, open, other_ge
 use sillok_node::api::{self, Api, Room};
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::Ledger;
+use sillok_node::members::Roster;
 use sillok_node::network::{ListenAddress, Members, Network, NetworkConfig};
 use sillok_node::ordering::OrderingStatus;
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
@@ -56,7 +57,7 @@ async fn doors(path: &Path) -> Doors {
         network: network.handle.clone(),
         ordering: watch::channel(OrderingStatus::default()).1,
         name: "test".to_owned(),
-        validator_key: Vec::new(),
+        roster: watch::channel(Roster::default()).1,
         stop: stopped,
         room: Room::default(),
     };

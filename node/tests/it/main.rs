@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod members;
 mod mempool;
 mod network;
 mod support;

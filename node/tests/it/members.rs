@@ -1,0 +1,72 @@
+//! Who is a member, as the network and the doors are told it.
+
+use super::support::{build, commit, now_ms, open};
+use sillok_ledger::Tip;
+use sillok_node::keys::SecretKey;
+use sillok_node::members::{Following, Roster};
+use sillok_node::network::NodeKey;
+use std::collections::BTreeMap;
+
+const HEARTBEAT_MS: u64 = 10_000;
+
+fn node(seed: u8) -> NodeKey {
+    NodeKey::from_bytes(&SecretKey::from_seed(&[seed; 32]).public()).unwrap()
+}
+
+fn roster(validators: &[u8], others: &[u8]) -> Roster {
+    Roster {
+        validators: validators.iter().map(|seed| (node(*seed), vec![*seed; 32])).collect(),
+        others: others.iter().map(|seed| node(*seed)).collect(),
+        ..Roster::default()
+    }
+}
+
+/// A tip as it would be at a height and time.
+fn at(height: u64, time_ms: u64) -> Tip {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tip = (*open(directory.path()).tip()).clone();
+    (tip.header.height, tip.header.time_ms) = (height, time_ms);
+    tip
+}
+
+#[test]
+fn who_has_left_may_learn_its_last_height_for_a_while() {
+    let mut following = Following::default();
+    let mut leaving = |height, time_ms, roster| {
+        following.note(roster, &at(height, time_ms), HEARTBEAT_MS, time_ms).leaving
+    };
+    assert!(leaving(7, 1_000, roster(&[1, 2, 3], &[])).is_empty());
+    // Of the block of height 8 on it is in no set of the next two, so 8 was its last.
+    assert_eq!(leaving(8, 2_000, roster(&[1, 2], &[])), BTreeMap::from([(node(3), 8)]));
+    assert_eq!(leaving(9, 500_000, roster(&[1, 2], &[])), BTreeMap::from([(node(3), 8)]));
+    assert!(leaving(10, 700_000, roster(&[1, 2], &[])).is_empty(), "ten minutes are over");
+    // Admitted anew it is no stranger.
+    assert_eq!(leaving(11, 700_001, roster(&[1], &[])), BTreeMap::from([(node(2), 11)]));
+    assert!(leaving(12, 700_002, roster(&[1], &[2])).is_empty());
+    // Far behind, nobody here knows when somebody left.
+    assert!(leaving(1_000, 700_003, roster(&[4], &[])).is_empty());
+}
+
+#[test]
+fn a_record_that_is_older_than_a_minute_does_not_know_who_is_a_member() {
+    let mut following = Following::default();
+    let mut stale = |age_ms: u64| {
+        following.note(roster(&[1], &[]), &at(1, 1_000), HEARTBEAT_MS, 1_000 + age_ms).stale
+    };
+    assert!(!stale(0) && !stale(60_000));
+    assert!(stale(60_001));
+}
+
+#[test]
+fn the_members_of_the_genesis_are_read_from_the_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    for _ in 0..2 {
+        let roster = Roster::read(&ledger.storage, &ledger.tip()).unwrap();
+        assert_eq!(roster.validators.keys().copied().collect::<Vec<_>>(), [node(4)]);
+        assert_eq!(roster.archives, [node(4)]);
+        assert_eq!((roster.seated, roster.pending, roster.observers), (1, 0, 0));
+        let built = build(&ledger, now_ms());
+        commit(&ledger, &built);
+    }
+}
