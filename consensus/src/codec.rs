@@ -245,7 +245,7 @@ pub(crate) fn proposal_to(proposal: &SignedProposal) -> v1::SignedProposal {
     }
 }
 
-fn proposal_without_block(proposal: &SignedProposal) -> v1::SignedProposal {
+pub(crate) fn proposal_without_block(proposal: &SignedProposal) -> v1::SignedProposal {
     v1::SignedProposal {
         statement: Some(statement::proposal_statement(proposal)),
         validator: proposal.validator.0.to_vec(),

@@ -5,6 +5,7 @@
 use crate::context::{ValidatorKey, Validators};
 use crate::mutant::Mutant;
 use crate::signature::{SignatureScheme, Signer};
+use crate::sync::Bounds;
 use sillok_ledger::certificate::ValidatorSetError;
 use sillok_proto::{Hash, v1};
 use std::fmt;
@@ -33,8 +34,14 @@ pub struct HostConfig {
     pub sync_wait_ms: u64,
     /// How long a peer has to answer a sync request before another is asked.
     pub sync_timeout_ms: u64,
-    /// Most blocks in one sync request, and most held here.
+    /// Most blocks in one sync request.
     pub sync_blocks_max: u32,
+    /// Most sync requests open at once, each to another peer.
+    pub sync_requests_max: usize,
+    /// Most blocks asked for or kept ahead of the height being decided.
+    pub sync_window: u64,
+    /// Once this much is kept only the next block is asked for.
+    pub sync_bytes_max: usize,
     /// Certificates of the last committed blocks that are at hand, a dozen or so; looked at when the host is made. One that
     /// holds a signature of ours which the signing record does not shows that the record is an older copy
     /// (PROTOCOL II.4), before anything is signed with it. Not every certificate holds every validator's signature.
@@ -60,9 +67,22 @@ impl HostConfig {
             sync_wait_ms: 500,
             sync_timeout_ms: 5_000,
             sync_blocks_max: 16,
+            sync_requests_max: 4,
+            sync_window: 128,
+            sync_bytes_max: 32 * 1024 * 1024,
             recent_certificates: Vec::new(),
             #[cfg(any(test, feature = "testing"))]
             mutants: Vec::new(),
+        }
+    }
+
+    pub(crate) fn sync_bounds(&self) -> Bounds {
+        Bounds {
+            requests_max: self.sync_requests_max,
+            range_max: self.sync_blocks_max.into(),
+            window: self.sync_window,
+            bytes_max: self.sync_bytes_max,
+            pause_ms: self.sync_timeout_ms,
         }
     }
 

@@ -24,12 +24,13 @@ use crate::context::{
 };
 use crate::early::{EarlyMessages, EarlyProposal};
 use crate::event::{Event, Peer, Verdict};
+use crate::evidence::Watch;
 use crate::faults::Faults;
 use crate::guard::{Guard, Statement};
 use crate::mutant::Mutant;
 use crate::proposals::WaitingProposals;
 use crate::statement;
-use crate::sync::BlockSync;
+use crate::sync::{BlockSync, Request};
 use crate::timers::Purpose;
 use arc_malachitebft_core_consensus::{
     Error as CoreError, Input, LocallyProposedValue, Params, PeerId, ProposedValue, State, process,
@@ -103,6 +104,9 @@ pub struct Host {
     decide: Option<Action>,
     next_validation: u64,
     faults: Faults,
+    watch: Watch,
+    /// Entries of the record that a mutant replays too late.
+    late_replay: Vec<Input<Vocabulary>>,
     /// Whether the shell was told to destroy our key.
     key_is_over: bool,
     /// Whether a proposal of this height was said to be off our clock.
@@ -136,6 +140,8 @@ impl Host {
     ) -> Result<(Self, Vec<Action>), StartError> {
         let start = start.check()?;
         let key = config.signer.as_ref().map(|signer| ValidatorKey(signer.public_key()));
+        let forged = record.is_missing() && config.has(Mutant::SignWithoutRecord);
+        let record = if forged { SigningRecord::default() } else { record };
         let missing = record.is_missing();
         let entries = if config.has(Mutant::NoWalReplay) { Vec::new() } else { record.entries };
         let (inputs, retired) = decode_record(record.height, &entries)?;
@@ -159,6 +165,8 @@ impl Host {
             decide: None,
             next_validation: 0,
             faults: Faults::default(),
+            watch: Watch::default(),
+            late_replay: Vec::new(),
             key_is_over: false,
             said_off_clock: false,
             now_ms,
@@ -189,21 +197,23 @@ impl Host {
             Event::Committed { next } => self.on_committed(&next),
             Event::TransactionsPending(pending) => {
                 self.transactions_pending = pending;
-                self.begin_if_due()
+                if pending && self.effects.config.has(Mutant::StartHeightTwice) {
+                    self.begin_again()
+                } else {
+                    self.begin_if_due()
+                }
             }
             Event::PeerTip { peer, height } => {
                 self.sync.note_tip(peer, height);
                 self.pursue_sync()
             }
             Event::PeerGone { peer } => {
+                self.effects.cancel_timer(Purpose::SyncAnswer(peer));
                 self.sync.forget(peer);
                 self.pursue_sync()
             }
             Event::Synced { peer, response } => self.on_synced(peer, response),
-            Event::SyncFailed { peer } => {
-                self.sync.forget(peer);
-                self.pursue_sync()
-            }
+            Event::SyncFailed { peer } => self.on_sync_failed(peer),
         };
         self.finish(result)
     }
@@ -282,8 +292,9 @@ impl Host {
         self.effects.votes = false;
         self.effects.verified.note_validators(&self.start.validators, &self.start.next_validators);
         self.leave_if_unseated();
-        // A node that is catching up has nothing that others lack; it speaks up again when the timer says so.
-        if self.sync.best_tip() < self.start.height {
+        // A node that has the next block already has nothing that others lack; it speaks up again when the timer says so. What
+        // peers merely claim silences nobody.
+        if !self.sync.holds(self.start.height) {
             self.announce();
         } else if !self.effects.timers.is_set(Purpose::Announce) {
             self.effects.set_timer(Purpose::Announce, self.effects.config.announce_ms);
@@ -311,6 +322,17 @@ impl Host {
             || begun_elsewhere
             || self.effects.config.heartbeat_ms == 0;
         if self.phase == Phase::Held && due { self.begin() } else { Ok(()) }
+    }
+
+    /// The bug that `begin`'s assertion is for.
+    fn begin_again(&mut self) -> Result<(), HaltReason> {
+        if self.phase != Phase::Running {
+            return self.begin_if_due();
+        }
+        let (height, set) = (BlockHeight(self.start.height), self.start.validators.clone());
+        let disabled = VoteExtensionPolicy::Disabled;
+        self.process(Input::StartHeight(height, set, false, None, disabled))?;
+        self.settle()
     }
 
     /// Begins the height: record, core, replay, and what came early. Exactly once for a height.
@@ -344,6 +366,7 @@ impl Host {
         }
         let set = self.start.validators.clone();
         let enabled = self.effects.votes;
+        let early_to_core = self.effects.config.has(Mutant::EarlyProposalsToCore);
         let core = self.core.get_or_insert_with(|| {
             let params = Params {
                 address: key.unwrap_or_default(),
@@ -352,14 +375,20 @@ impl Host {
                 enabled,
             };
             // The core's queue for future heights stays empty: see `early`.
-            State::new(Vocabulary, BlockHeight(height), set.clone(), params, 1, 1)
+            let (heights, inputs) = if early_to_core { (10, 500) } else { (1, 1) };
+            State::new(Vocabulary, BlockHeight(height), set.clone(), params, heights, inputs)
         });
         core.params.enabled = enabled;
         self.effects.replaying = !entries.is_empty();
         // No target time: with one the core reads a clock (`cc/state.rs:535`). Never `is_restart`: it would drop the record.
         let disabled = VoteExtensionPolicy::Disabled;
         self.process(Input::StartHeight(BlockHeight(height), set, false, None, disabled))?;
-        if !entries.is_empty() {
+        let too_early =
+            self.effects.config.has(Mutant::AnswerBeforeReplay) && !self.effects.wanted.is_empty();
+        if too_early {
+            self.effects.replaying = false;
+            self.late_replay = entries;
+        } else if !entries.is_empty() {
             self.replay(entries)?;
         }
         self.settle()?;
@@ -390,7 +419,8 @@ impl Host {
                 _ => {}
             }
         }
-        if let Some(core) = &mut self.core {
+        let index = !self.effects.config.has(Mutant::NoReplayIndex);
+        if let Some(core) = self.core.as_mut().filter(|_| index) {
             // After StartHeight, which clears both (`cc/state.rs:164`).
             core.record_recovered_own_precommit_extensions(entries.iter());
             core.index_wal_entries(entries.iter());
@@ -493,7 +523,11 @@ impl Host {
             return Err(HaltReason::DecidedUnknownBlock { height, header_hash: id });
         };
         let certificate = codec::commit_to(&decision.certificate, &self.start.validators);
-        self.decide = Some(Action::Decide { block, certificate, evidence: decision.evidence });
+        for evidence in decision.evidence {
+            self.watch.add(evidence);
+        }
+        let evidence = self.watch.take();
+        self.decide = Some(Action::Decide { block, certificate, evidence });
         Ok(())
     }
 
@@ -509,8 +543,12 @@ impl Host {
             height: next.height,
             reason: error.to_string(),
         })?;
-        self.blocks.clear();
+        if !self.effects.config.has(Mutant::EarlyProposalsToCore) {
+            self.blocks.clear();
+        }
         self.own_blocks.clear();
+        self.late_replay.clear();
+        self.watch.forget_below(next.height);
         self.faults.forgive();
         self.hold()
     }
@@ -544,6 +582,12 @@ impl Host {
         let asked = height == self.start.height && Round::new(round) == self.core_round();
         if self.phase == Phase::Running && asked && self.is_our_turn_to_propose() {
             self.propose(Round::new(round), block)?;
+            self.settle()?;
+        }
+        if !self.late_replay.is_empty() && self.phase == Phase::Running {
+            self.effects.replaying = true;
+            let entries = std::mem::take(&mut self.late_replay);
+            self.replay(entries)?;
             self.settle()?;
         }
         Ok(())
@@ -636,6 +680,7 @@ impl Host {
             return Ok(());
         }
         self.look_for_ourselves(&vote);
+        self.watch.note_vote(&vote);
         if height == self.start.height && self.phase == Phase::Running {
             return self.feed(Input::Vote(vote));
         }
@@ -660,6 +705,12 @@ impl Host {
             message,
             proposal.signature,
         );
+        self.watch.note_proposal(&proposal);
+        if height > self.start.height && self.effects.config.has(Mutant::EarlyProposalsToCore) {
+            let value = proposal.value.clone();
+            self.blocks.insert(value.id, value.block);
+            return self.process(Input::Proposal(proposal));
+        }
         let block_time_ms = proposal.value.block.header.as_ref().map_or(0, |header| header.time_ms);
         let near = clock::is_near(&self.effects.config, round, block_time_ms, self.now_ms);
         let early = EarlyProposal { peer, proposal, near };
@@ -712,6 +763,9 @@ impl Host {
             && header.genesis_hash == self.effects.config.genesis_hash.0
             && header.time_ms > self.start.parent_time_ms;
         let fresh = proposal.pol_round.is_nil();
+        if self.effects.config.has(Mutant::ClockOnReproposal) && !near {
+            return false;
+        }
         follows && (!fresh || (near && header.proposer == proposal.validator.0))
     }
 
@@ -849,16 +903,14 @@ impl Host {
             Some(Purpose::Heartbeat) if self.phase == Phase::Held => self.begin(),
             Some(Purpose::Announce) => {
                 self.announce();
-                Ok(())
+                // Peers that were left alone for a while may be asked again.
+                self.pursue_sync()
             }
             Some(Purpose::SyncWait) => {
                 self.sync.waited_for = Some(self.start.height);
                 self.pursue_sync()
             }
-            Some(Purpose::SyncAnswer) => {
-                self.sync.asked = None;
-                self.pursue_sync()
-            }
+            Some(Purpose::SyncAnswer(peer)) => self.on_sync_failed(peer),
             Some(Purpose::Heartbeat) | None => Ok(()),
         }
     }
@@ -870,50 +922,63 @@ impl Host {
     // -------------------------------------------------------------------------------- block sync
 
     fn on_synced(&mut self, peer: Peer, response: v1::SyncResponse) -> Result<(), HaltReason> {
-        if self.sync.asked != Some(peer) {
+        let bounds = self.effects.config.sync_bounds();
+        let about = (&bounds, self.now_ms);
+        if self.sync.keep(peer, response, self.start.height, about).is_none() {
             return Ok(());
         }
-        self.sync.asked = None;
-        self.effects.cancel_timer(Purpose::SyncAnswer);
-        let (height, blocks_max) = (self.start.height, self.effects.config.sync_blocks_max);
-        self.sync.keep(peer, response.blocks, height, blocks_max);
-        // A peer that has nothing for us is not asked again until it says otherwise, or it could keep us asking.
-        if !self.sync.holds(height) {
-            self.sync.forget(peer);
-        }
+        self.effects.cancel_timer(Purpose::SyncAnswer(peer));
         self.pursue_sync()
     }
 
-    /// Uses a received block of this height, or asks for it if a peer has it.
+    fn on_sync_failed(&mut self, peer: Peer) -> Result<(), HaltReason> {
+        self.effects.cancel_timer(Purpose::SyncAnswer(peer));
+        self.sync.failed(peer, &self.effects.config.sync_bounds(), self.now_ms);
+        self.pursue_sync()
+    }
+
+    fn distrust(&mut self, peer: Peer) {
+        self.effects.cancel_timer(Purpose::SyncAnswer(peer));
+        self.sync.distrust(peer, &self.effects.config.sync_bounds(), self.now_ms);
+    }
+
+    /// Uses a received block of this height, and asks for what is missing of those that peers have.
     fn pursue_sync(&mut self) -> Result<(), HaltReason> {
-        let height = self.start.height;
-        while matches!(self.phase, Phase::Held | Phase::Running)
-            && self.certified.is_none()
-            && !self.effects.config.has(Mutant::NoSync)
-        {
-            if let Some((peer, decided)) = self.sync.take(height) {
-                self.apply_synced(peer, decided)?;
-                continue;
-            }
-            let tip = self.sync.best_tip();
-            if self.sync.asked.is_some() || tip < height {
-                return Ok(());
-            }
-            // One block ahead is the usual state of things for some milliseconds: its votes are on their way to us too.
-            if tip == height && self.sync.waited_for != Some(height) {
-                if !self.effects.timers.is_set(Purpose::SyncWait) {
-                    self.effects.set_timer(Purpose::SyncWait, self.effects.config.sync_wait_ms);
-                }
-                return Ok(());
-            }
-            if let Some(peer) = self.sync.choose(height) {
-                let blocks_max = self.effects.config.sync_blocks_max;
-                self.effects.push(Action::RequestSync { peer, from_height: height, blocks_max });
-                self.effects.set_timer(Purpose::SyncAnswer, self.effects.config.sync_timeout_ms);
-            }
+        if self.effects.config.has(Mutant::NoSync) {
             return Ok(());
         }
+        while matches!(self.phase, Phase::Held | Phase::Running) && self.certified.is_none() {
+            let Some((peer, decided)) = self.sync.take(self.start.height) else { break };
+            self.apply_synced(peer, decided)?;
+        }
+        self.request_blocks();
         Ok(())
+    }
+
+    fn request_blocks(&mut self) {
+        let height = self.start.height;
+        let bounds = self.effects.config.sync_bounds();
+        // What is being applied or persisted is not asked for again.
+        let in_hand = self.certified.is_some() || self.phase == Phase::Deciding;
+        let first = height.saturating_add(u64::from(in_hand));
+        let tip = self.sync.best_tip(&bounds, self.now_ms);
+        if tip < first || self.phase == Phase::Halted {
+            return;
+        }
+        // One block ahead is the usual state of things for some milliseconds: its votes are on their way to us too.
+        if tip == first && !self.sync.is_asking() && self.sync.waited_for != Some(first) {
+            if !in_hand && !self.effects.timers.is_set(Purpose::SyncWait) {
+                self.effects.set_timer(Purpose::SyncWait, self.effects.config.sync_wait_ms);
+            }
+            return;
+        }
+        while let Some(Request { peer, from_height, blocks_max }) =
+            self.sync.next_request(first, &bounds, self.now_ms)
+        {
+            self.effects.push(Action::RequestSync { peer, from_height, blocks_max });
+            let timeout_ms = self.effects.config.sync_timeout_ms;
+            self.effects.set_timer(Purpose::SyncAnswer(peer), timeout_ms);
+        }
     }
 
     /// Gives the core a certificate from a peer. It is checked before the height begins: a claim alone must not end a hold.
@@ -921,7 +986,7 @@ impl Host {
         let height = self.start.height;
         let Some((value, certificate)) = self.check_synced(decided) else {
             self.fault(peer, FaultReason::NotTheCertifiedBlock { height });
-            self.sync.distrust(peer);
+            self.distrust(peer);
             return Ok(());
         };
         for signed in &certificate.commit_signatures {
@@ -946,7 +1011,7 @@ impl Host {
         if std::mem::take(&mut self.effects.refused_certificate) {
             self.certified = None;
             self.fault(peer, FaultReason::NotTheCertifiedBlock { height });
-            self.sync.distrust(peer);
+            self.distrust(peer);
         }
         Ok(())
     }
@@ -996,6 +1061,7 @@ impl Host {
         let height = self.start.height;
         match verdict {
             Verdict::Valid => {
+                self.sync.delivered(peer);
                 self.blocks.insert(value.id, value.block.clone());
                 let proposer = proposer.unwrap_or_default();
                 self.decide_certified(value, round, proposer)?;
@@ -1003,7 +1069,7 @@ impl Host {
             }
             Verdict::Altered => {
                 self.fault(peer, FaultReason::NotTheCertifiedBlock { height });
-                self.sync.distrust(peer);
+                self.distrust(peer);
                 self.pursue_sync()
             }
             Verdict::Invalid { reason } => {

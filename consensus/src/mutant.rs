@@ -31,11 +31,25 @@ pub enum Mutant {
     SkipSignatureCheck,
     /// The record is kept from height to height.
     WalNotReset,
+    /// The core's wish for a block is answered before the record is replayed.
+    AnswerBeforeReplay,
+    /// A height that runs is begun again when a transaction comes.
+    StartHeightTwice,
+    /// Proposals of the next height wait in the core's own queue, which takes them as valid.
+    EarlyProposalsToCore,
+    /// Certificates sent for liveness do not wait for the barrier.
+    NoLivenessBarrier,
+    /// The core is not told in advance what its record holds.
+    NoReplayIndex,
+    /// The clock is asked about a proposal that was made before.
+    ClockOnReproposal,
+    /// A key whose record is missing signs with a new record.
+    SignWithoutRecord,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::NoWalReplay,
         Self::RecordNotFed,
         Self::PublishBeforeSync,
@@ -46,5 +60,12 @@ impl Mutant {
         Self::AcceptInvalid,
         Self::SkipSignatureCheck,
         Self::WalNotReset,
+        Self::AnswerBeforeReplay,
+        Self::StartHeightTwice,
+        Self::EarlyProposalsToCore,
+        Self::NoLivenessBarrier,
+        Self::NoReplayIndex,
+        Self::ClockOnReproposal,
+        Self::SignWithoutRecord,
     ];
 }

@@ -4,6 +4,7 @@
 //! this height. Names are never used twice; what is not in the table does not fire.
 
 use crate::action::{Action, TimerId};
+use crate::event::Peer;
 use arc_malachitebft_core_types::Timeout;
 use std::collections::BTreeMap;
 
@@ -17,8 +18,8 @@ pub(crate) enum Purpose {
     Announce,
     /// A peer is one block ahead; its votes had time to come.
     SyncWait,
-    /// A sync request was not answered.
-    SyncAnswer,
+    /// A peer did not answer a sync request.
+    SyncAnswer(Peer),
 }
 
 #[derive(Debug, Default)]

@@ -553,6 +553,8 @@ fn changed_parts_beside_a_certified_header_are_the_peers_fault_and_another_is_as
     let mut host = asking();
     let second = Peer([98; 32]);
     host.handle(Event::PeerTip { peer: second, height: 9 }, NOW_MS);
+    // Asked for the rest of the range as soon as this one has answered.
+    host.handle(tip(97, 9), NOW_MS);
     let actions = host.handle(synced(vec![decided(block(0, NOW_MS), &[0, 1, 2])]), NOW_MS);
     let request = requests(&actions)[0];
     let actions = host.handle(Event::Validated { request, verdict: Verdict::Altered }, NOW_MS);
@@ -596,6 +598,125 @@ fn a_peer_that_answers_with_nothing_useful_is_not_asked_again() {
         let actions = asking().handle(synced(blocks), NOW_MS);
         assert!(!has(&actions, |action| matches!(action, Action::RequestSync { .. })));
     }
+}
+
+/// Questions among the actions: whom, from which height, how many.
+fn asked(actions: &[Action]) -> Vec<(Peer, u64, u32)> {
+    let asked = |action: &Action| match action {
+        Action::RequestSync { peer, from_height, blocks_max } => {
+            Some((*peer, *from_height, *blocks_max))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(asked).collect()
+}
+
+fn peer(number: u8) -> Peer {
+    Peer([number; 32])
+}
+
+fn tip(number: u8, height: u64) -> Event {
+    Event::PeerTip { peer: peer(number), height }
+}
+
+/// A block of a later height; its certificate is looked at when its turn comes.
+fn unchecked(height: u64) -> v1::DecidedBlock {
+    let certificate = v1::CommitCertificate { height, ..v1::CommitCertificate::default() };
+    v1::DecidedBlock { block: None, certificate: Some(certificate) }
+}
+
+#[test]
+fn a_node_far_behind_asks_several_peers_at_once_each_for_a_range_of_its_own() {
+    let mut host = held();
+    let actions: Vec<_> =
+        (1..=6).flat_map(|number| host.handle(tip(number, 1_000), NOW_MS)).collect();
+    let expected = [(peer(1), 5, 16), (peer(2), 21, 16), (peer(3), 37, 16), (peer(4), 53, 16)];
+    assert_eq!(asked(&actions), expected, "four questions are open and no more");
+    // Who answers is asked for the next range, in turn.
+    let blocks = (21..37).map(unchecked).collect();
+    let response = v1::SyncResponse { tip: 1_000, blocks };
+    let actions = host.handle(Event::Synced { peer: peer(2), response }, NOW_MS);
+    assert_eq!(asked(&actions), [(peer(5), 69, 16)]);
+}
+
+#[test]
+fn a_range_that_a_peer_fails_to_give_is_asked_of_another() {
+    let mut host = held();
+    for number in 1..=5 {
+        host.handle(tip(number, 40), NOW_MS);
+    }
+    let actions = host.handle(Event::SyncFailed { peer: peer(1) }, NOW_MS);
+    assert_eq!(asked(&actions), [(peer(4), 5, 16)]);
+    // Half an answer is an answer; the rest is asked for again.
+    let response = v1::SyncResponse { tip: 40, blocks: (21..30).map(unchecked).collect() };
+    let actions = host.handle(Event::Synced { peer: peer(2), response }, NOW_MS);
+    assert_eq!(asked(&actions), [(peer(5), 30, 7)]);
+    // Who goes away leaves its range to others.
+    let actions = host.handle(Event::PeerGone { peer: peer(3) }, NOW_MS);
+    assert_eq!(asked(&actions), [(peer(2), 37, 4)]);
+}
+
+#[test]
+fn blocks_that_wait_are_bounded_in_number_and_bytes() {
+    let mut host = held();
+    let mut open: Vec<_> =
+        (1..=4).flat_map(|number| asked(&host.handle(tip(number, 10_000), NOW_MS))).collect();
+    // Everything but the next block comes, so nothing can be used.
+    open.remove(0);
+    let mut highest = 0;
+    while let Some((from, first, count)) = open.pop() {
+        highest = highest.max(first + u64::from(count) - 1);
+        let blocks = (first..first + u64::from(count)).map(unchecked).collect();
+        let response = v1::SyncResponse { tip: 10_000, blocks };
+        open.extend(asked(&host.handle(Event::Synced { peer: from, response }, NOW_MS)));
+    }
+    assert_eq!(highest, 5 + 128 - 1);
+    let small = HostConfig { sync_bytes_max: 10, ..config() };
+    let record = SigningRecord { height: 4, entries: Vec::new() };
+    let (mut host, _) = Host::new(small, &start(5), record, NOW_MS).unwrap();
+    host.handle(tip(1, 10_000), NOW_MS);
+    host.handle(tip(2, 10_000), NOW_MS);
+    let blocks = (21..37).map(unchecked).collect();
+    let response = v1::SyncResponse { tip: 10_000, blocks };
+    assert_eq!(asked(&host.handle(Event::Synced { peer: peer(2), response }, NOW_MS)), []);
+    let actions = host.handle(Event::SyncFailed { peer: peer(1) }, NOW_MS);
+    assert_eq!(asked(&actions), [(peer(2), 5, 16)], "the next block is always asked for");
+}
+
+#[test]
+fn a_tip_that_nothing_follows_is_believed_less_and_less() {
+    let mut host = held();
+    let mut now_ms = NOW_MS;
+    let mut questions = 0;
+    for _ in 0..1_000 {
+        now_ms += 1_000;
+        let actions = host.handle(tip(1, u64::MAX), now_ms);
+        for (liar, ..) in asked(&actions) {
+            questions += 1;
+            let response = v1::SyncResponse { tip: u64::MAX, blocks: Vec::new() };
+            host.handle(Event::Synced { peer: liar, response }, now_ms);
+        }
+    }
+    assert!((10..=40).contains(&questions), "{questions} in 1,000 seconds");
+    // A clock that was set back ten years does not silence anybody for ten years.
+    let before_ms = now_ms - 10 * 365 * 86_400_000;
+    assert_eq!(asked(&host.handle(tip(1, 1_000), before_ms)).len(), 1);
+}
+
+#[test]
+fn what_a_liar_claims_does_not_keep_us_from_saying_where_we_are() {
+    let mut host = running();
+    host.handle(tip(1, u64::MAX), NOW_MS);
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    host.handle(valid(requests(&actions)[0]), NOW_MS);
+    for by in 0..3 {
+        host.handle(precommit(by, 0, Some(header)), NOW_MS);
+    }
+    let next = HeightStart { parent_hash: header, parent_time_ms: NOW_MS, ..start(6) };
+    let actions = host.handle(Event::Committed { next }, NOW_MS);
+    assert!(has(&actions, |action| matches!(action, Action::AnnounceTip { height: 5 })));
 }
 
 #[test]

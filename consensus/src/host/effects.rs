@@ -343,7 +343,11 @@ impl Effects {
                 resume.resume_with(())
             }
             Effect::PublishLivenessMsg(message, resume) => {
-                self.release(codec::liveness_to(&message));
+                if self.config.has(Mutant::NoLivenessBarrier) {
+                    self.push(Action::Broadcast(codec::liveness_to(&message)));
+                } else {
+                    self.release(codec::liveness_to(&message));
+                }
                 resume.resume_with(())
             }
             Effect::RepublishVote(vote, resume) => {
