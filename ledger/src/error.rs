@@ -475,6 +475,9 @@ impl AdmissionError {
             Self::AlreadyApproved { proposal, operator } => {
                 vec![("proposal", proposal.to_string()), ("operator", operator.to_string())]
             }
+            Self::UnknownOrganization { organization } => {
+                vec![("organization", organization.to_string())]
+            }
             Self::NotAnOperator { operator }
             | Self::GovernanceKeyRequired { operator, .. }
             | Self::OperatorExists { operator }

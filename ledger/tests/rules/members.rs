@@ -570,8 +570,14 @@ fn a_network_has_at_most_128_operators_and_256_observers() {
     let world = check(&full, motion.approved_by("operator-3"), ACCEPTED);
     assert_eq!(world.members().operators.len(), 5);
     // The fullest leaf fits into a leaf.
-    let world = happened_in(&[filled(128, 256, end_ms)]);
-    assert!(encode(&world.members()).len() < sillok_ledger::overlay::LEAF_BYTES_MAX / 2);
+    let mut members = happened_in(&[filled(128, 256, end_ms)]).members();
+    let seat = v1::Validator {
+        public_key: vec![1; 32],
+        organization: vec![1; 32],
+        since_height: u64::MAX,
+    };
+    members.validators = Some(v1::ValidatorSet { validators: vec![seat; 128] });
+    assert!(encode(&members).len() < sillok_ledger::overlay::LEAF_BYTES_MAX / 2);
 }
 
 // -------------------------------------------------------------------------------- replace an operator
