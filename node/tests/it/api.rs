@@ -1,6 +1,8 @@
 //! The doors over real gRPC: what is refused and how, what is late, and what a cursor finds again.
 
-use super::support::{NETWORK, build, commit, create, did, now_ms, open, other_genesis};
+use super::support::{
+    NETWORK, VALIDATOR, build, commit, create, did, now_ms, open, other_genesis, point,
+};
 use sillok_node::api::{self, Api, Room};
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::Ledger;
@@ -332,5 +334,105 @@ async fn a_thousand_connections_of_one_stranger_leave_room_for_another() {
     timeout(PATIENCE, other.read_exact(&mut frame)).await.expect("it is served").unwrap();
     assert_eq!(frame[3], 4, "settings");
     drop((held, other));
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_with_proof_and_followed_by_sets_and_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    super::members::with_changes(&doors.ledger);
+    let tip = doors.ledger.tip();
+    let (old, new) = (point(VALIDATOR), point(30));
+
+    // One proof: the leaf of members, then each record that it names.
+    let request = v1::GetMembersRequest { min_height: 4, proposal_hashes: vec![vec![9; 32]] };
+    let proof = doors.writer.get_members(request).await.unwrap().into_inner().proof.unwrap();
+    let root = Hash::from_slice(&tip.header.state_root).unwrap();
+    for entry in &proof.entries {
+        sillok_ledger::proof::verify_entry(&root, entry).unwrap();
+    }
+    let present: Vec<bool> = proof.entries.iter().map(|entry| entry.present).collect();
+    assert_eq!(present, [true, true, true, false], "members, operator, observer, no proposal");
+    let members: v1::Members = sillok_proto::decode(&proof.entries[0].value, 1 << 20).unwrap();
+    assert_eq!(members.validators.unwrap().validators[0].public_key, new);
+    let record: v1::OperatorRecord =
+        sillok_proto::decode(&proof.entries[1].value, 1 << 20).unwrap();
+    assert_eq!((record.operator.unwrap().validator_key, record.pending), (new.clone(), None));
+
+    // The set of each height, and the light block at which it changes.
+    for (height, key) in [(1, &old), (4, &old), (5, &new), (6, &new)] {
+        let request = v1::GetValidatorsRequest { height };
+        let set = doors.writer.get_validators(request).await.unwrap().into_inner().validators;
+        assert_eq!(&set.unwrap().validators[0].public_key, key, "height {height}");
+    }
+    let request = v1::GetTrustBundleRequest { from_height: 1 };
+    let bundle = doors.writer.get_trust_bundle(request).await.unwrap().into_inner();
+    let [only] = bundle.light_blocks.as_slice() else { panic!("{bundle:?}") };
+    assert_eq!(only.next_validators.as_ref().unwrap().validators[0].public_key, new);
+
+    // What was done stands at the place of its operation.
+    use v1::event::Event as Kind;
+    use v1::operation::Operation;
+    let events = doors.events(Some(v1::Cursor::default()), 7).await;
+    let done: Vec<&str> = events
+        .iter()
+        .map(|event| match event.event.as_ref().unwrap() {
+            Kind::Governance(event) => match event.operation.as_ref().unwrap().operation {
+                Some(Operation::Propose(_)) if event.proposal_hash.len() == 32 => "propose",
+                Some(Operation::Rekey(_)) => "rekey",
+                Some(Operation::Join(_)) => "join",
+                _ => "another",
+            },
+            Kind::Block(block) if block.new_validators.is_some() => "block that changes the set",
+            Kind::Block(_) => "block",
+            Kind::Did(_) => "did",
+        })
+        .collect();
+    assert_eq!(
+        done,
+        ["propose", "block", "rekey", "block", "join", "block that changes the set", "block"]
+    );
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a25_evidence_is_told_in_whole_heights_page_by_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut doors = doors(directory.path()).await;
+    let vote = |height, hash: u8| v1::SignedVote {
+        statement: Some(v1::VoteStatement { height, round: 0, header_hash: vec![hash; 32] }),
+        validator: point(VALIDATOR),
+        ..Default::default()
+    };
+    let evidence = |height| v1::Evidence {
+        evidence: Some(v1::evidence::Evidence::Votes(v1::VotePair {
+            first: Some(vote(height, 1)),
+            second: Some(vote(height, 2)),
+        })),
+    };
+    for (height, count) in [(1, 2), (2, 0), (3, 3)] {
+        let built = build(&doors.ledger, now_ms().max(doors.ledger.tip().header.time_ms + 1));
+        let certificate = v1::CommitCertificate { height, ..Default::default() };
+        let pieces = vec![evidence(height); count];
+        let (outcome, block) = (&built.built.outcome, &built.built.block);
+        doors.ledger.commit(outcome, block, &certificate, &pieces).unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut from_height = 0;
+    loop {
+        let request = v1::GetEvidenceRequest { from_height, count: 1 };
+        let page = doors.writer.get_evidence(request).await.unwrap().into_inner();
+        if page.evidence.is_empty() {
+            break;
+        }
+        assert!(page.evidence.iter().all(|piece| piece.validator == point(VALIDATOR)));
+        pages.push(page.evidence.iter().map(|piece| piece.height).collect::<Vec<_>>());
+        from_height = page.next_height;
+        if from_height == 0 {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![1, 1], vec![3, 3, 3]]);
     doors.close().await;
 }

@@ -1,10 +1,15 @@
 //! Who is a member, as the network and the doors are told it.
 
-use super::support::{build, commit, now_ms, open};
+use super::support::{
+    GOVERNANCE, build, commit, commit_one, governance, now_ms, open, operator, point,
+};
 use sillok_ledger::Tip;
 use sillok_node::keys::SecretKey;
+use sillok_node::ledger::Ledger;
 use sillok_node::members::{Following, Roster};
 use sillok_node::network::NodeKey;
+use sillok_proto::v1;
+use sillok_proto::v1::operation::Operation;
 use std::collections::BTreeMap;
 
 const HEARTBEAT_MS: u64 = 10_000;
@@ -69,4 +74,48 @@ fn the_members_of_the_genesis_are_read_from_the_record() {
         let built = build(&ledger, now_ms());
         commit(&ledger, &built);
     }
+}
+
+const OBSERVER: u8 = 20;
+const NEXT_KEY: u8 = 30;
+
+/// Admits an observer in block 1, names a new validator key in block 2, seats it in block 3, and one block more.
+pub(crate) fn with_changes(ledger: &Ledger) {
+    let genesis = *ledger.chain.hash();
+    let until = now_ms() + 60_000;
+    let observer = v1::Observer { node_key: point(OBSERVER), archive: true };
+    let propose = v1::Propose {
+        operator: operator(),
+        proposal: Some(v1::Proposal {
+            expires_ms: until + 3_600_000,
+            change: Some(v1::Change { change: Some(v1::change::Change::AdmitObserver(observer)) }),
+        }),
+    };
+    let rekey = v1::Rekey { operator: operator(), validator_key: point(NEXT_KEY) };
+    commit_one(ledger, governance(&genesis, Operation::Propose(propose), GOVERNANCE, until).1);
+    commit_one(ledger, governance(&genesis, Operation::Rekey(rekey), GOVERNANCE, until).1);
+    let tip = ledger.tip();
+    let join = v1::Join {
+        operator: operator(),
+        validator_key: point(NEXT_KEY),
+        header_height: tip.height(),
+        header_hash: tip.hash.to_vec(),
+    };
+    commit_one(ledger, governance(&genesis, Operation::Join(join), NEXT_KEY, until).1);
+    let built = build(ledger, ledger.tip().header.time_ms + 1);
+    commit(ledger, &built);
+}
+
+#[test]
+fn what_operators_decide_is_what_the_network_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    with_changes(&ledger);
+    let tip = ledger.tip();
+    assert_eq!(tip.height(), 4);
+    let roster = Roster::read(&ledger.storage, &tip).unwrap();
+    assert_eq!(roster.validators, BTreeMap::from([(node(4), point(NEXT_KEY))]));
+    assert_eq!(roster.others.iter().copied().collect::<Vec<_>>(), [node(OBSERVER)]);
+    assert_eq!(roster.archives, [node(4), node(OBSERVER)]);
+    assert_eq!((roster.seated, roster.pending, roster.observers), (1, 0, 1));
 }

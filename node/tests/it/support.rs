@@ -20,7 +20,9 @@ const GENESIS_MS: u64 = 1_700_000_000_000;
 const LIMITS: Limits = Limits { transactions_max: 100, bytes_max: 1 << 20, per_submitter_max: 50 };
 const CONTROL: u8 = 1;
 const SUBMITTING: u8 = 2;
-const VALIDATOR: u8 = 3;
+pub(crate) const VALIDATOR: u8 = 3;
+/// The operator's governance key.
+pub(crate) const GOVERNANCE: u8 = 5;
 
 fn secret(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
@@ -62,7 +64,7 @@ fn chain(network: &str) -> Chain {
             organization: digest,
             validator_key: point(VALIDATOR),
             node_key: point(4),
-            governance_key: point(5),
+            governance_key: point(GOVERNANCE),
             archive: true,
         }],
         observers: Vec::new(),
@@ -103,6 +105,14 @@ pub(crate) fn commit(ledger: &Ledger, built: &BuiltBlock) {
     ledger.commit(&built.built.outcome, &built.built.block, &certificate, &[]).unwrap();
 }
 
+/// Commits a block of one transaction.
+pub(crate) fn commit_one(ledger: &Ledger, transaction: v1::Transaction) {
+    ledger.submit(transaction).unwrap();
+    let built = build(ledger, now_ms().max(ledger.tip().header.time_ms + 1));
+    assert_eq!(built.built.block.transactions.len(), 1, "{:?}", built.built.refused);
+    commit(ledger, &built);
+}
+
 /// The registration of a holder with this device, and its id.
 pub(crate) fn create(genesis: &Hash, device: u8, valid_until_ms: u64) -> (Hash, v1::Transaction) {
     let keys = vec![bound(device, DEVICE_RELATIONSHIPS)];
@@ -135,6 +145,43 @@ pub(crate) fn create(genesis: &Hash, device: u8, valid_until_ms: u64) -> (Hash, 
             operations: vec![terms],
         }),
         private_signatures: None,
+    };
+    (id, transaction)
+}
+
+/// The digest of the organization, which is the operator.
+pub(crate) fn operator() -> Vec<u8> {
+    organization_digest(&organization()).to_vec()
+}
+
+/// The public half of the key of this seed.
+pub(crate) fn point(seed: u8) -> Vec<u8> {
+    secret(seed).verifying_key().to_bytes().to_vec()
+}
+
+/// A transaction with one operation on members, signed by the key of `signer`, and its id.
+pub(crate) fn governance(
+    genesis: &Hash,
+    operation: v1::operation::Operation,
+    signer: u8,
+    valid_until_ms: u64,
+) -> (Hash, v1::Transaction) {
+    let body = v1::TransactionBody {
+        submitter: operator(),
+        valid_until_ms,
+        operations: vec![v1::Operation { operation: Some(operation) }],
+    };
+    let mut terms = v1::OperationSignatures { valid_until_ms, ..Default::default() };
+    let statement = author_statement(genesis, &body, 0, &terms).unwrap();
+    terms.signatures = vec![sign(signer, &author_string(genesis, &statement))];
+    let id = transaction_id(genesis, &body);
+    let transaction = v1::Transaction {
+        body: Some(body),
+        signatures: Some(v1::PublicSignatures {
+            submitter: Some(sign(SUBMITTING, &submitter_string(genesis, &id))),
+            operations: vec![terms],
+        }),
+        ..Default::default()
     };
     (id, transaction)
 }
