@@ -305,9 +305,9 @@ fn what_has_no_room_does_not_keep_out_what_has() {
 // -------------------------------------------------------------------------------------------- storage
 
 /// A state whose disk fails after so many reads.
-struct Failing<'a> {
-    state: &'a Memory,
-    left: Cell<usize>,
+pub(crate) struct Failing<'a> {
+    pub(crate) state: &'a Memory,
+    pub(crate) left: Cell<usize>,
 }
 
 impl Failing<'_> {

@@ -121,6 +121,14 @@ fn observers_are_sorted_and_have_keys_of_their_own() {
         let error = refused(|one| one.observers = vec![observer(node_key)]);
         assert!(matches!(error, GenesisError::Observer { index: 0, .. }), "{error}");
     }
+    let many = |count: usize| {
+        let mut one = genesis();
+        one.observers = (0..count).map(|nth| observer(key(&format!("{nth}/node")).point)).collect();
+        one.observers.sort_by(|a, b| a.node_key.cmp(&b.node_key));
+        Chain::new(one).map(|_| ())
+    };
+    assert_eq!(many(256), Ok(()));
+    assert_eq!(many(257), Err(GenesisError::ObserverCount { count: 257 }));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The genesis has four operators, `operator-1` being its only archive; three approvals are more than two thirds of
 //! four. `ministry` and `carrier` are organizations that operate nothing yet.
 
+use crate::blocks::Failing;
 use crate::motion::{
     DAY_MS, HOUR_MS, Motion, admit, admit_with, all, header_of, join, join_over, keys, observe,
     rekey, remove, replace, replace_with, unobserve,
@@ -15,11 +16,14 @@ use crate::story::{
 };
 use crate::support::{START_MS, STEP_MS, World, bound, document, genesis, key};
 use sillok_did_method::SUBMIT;
-use sillok_ledger::TreeKey;
 use sillok_ledger::governance::{
     GovernanceEvent, JOIN_HEADER_AGE_MS_MAX, PROPOSAL_MS_MAX, REKEY_INTERVAL_MS,
 };
+use sillok_ledger::{
+    AdmissionError, CheckedTransaction, Frame, TreeKey, VerifyEach, admit as admission,
+};
 use sillok_proto::{Hash, encode, v1};
+use std::cell::Cell;
 use std::rc::Rc;
 use v1::change::Change;
 use v1::operation::Operation as Wire;
@@ -950,4 +954,76 @@ fn the_genesis_writes_members_as_operations_do() {
     let operator = v1::Operator { archive: true, ..keys(&world, "operator-1", "") };
     assert_eq!(record, v1::OperatorRecord { operator: Some(operator), ..record.clone() });
     assert!(record.pending.is_none() && record.rekeyed_ms == 0 && record.ended_height == 0);
+}
+
+// ------------------------------------------------------------------------------------------- storage
+
+/// A disk that fails, at whatever read, says nothing about a proposal or a join.
+#[test]
+fn a_fault_of_storage_is_no_rule_of_members() {
+    let with_observer = admit_with("ministry", "", |one| one.node_key = key("observer/node").point);
+    let removal = remove("operator-4");
+    for (happened, tried) in [
+        (with_observer.nearly_carried(), with_observer.approved_by("operator-3")),
+        (removal.nearly_carried(), removal.approved_by("operator-3")),
+        (vec![], removal.proposed_by("operator-1")),
+        (admit("ministry").carried(), join("ministry", "validator")),
+        (vec![], rekey("operator-1", "validator2")),
+    ] {
+        let mut world = happened_in(&happened);
+        let transaction = world.transaction(&tried);
+        let checked = CheckedTransaction::check(world.chain.hash(), &transaction).unwrap();
+        let frame = Frame {
+            chain: &world.chain,
+            height: world.tip.height() + 1,
+            time_ms: world.time_of(&tried),
+            verifier: &VerifyEach,
+            replay: &world.tip.replay,
+            recent: &world.tip.recent,
+        };
+        let mut reads = 0;
+        loop {
+            let failing = Failing { state: &world.state, left: Cell::new(reads) };
+            match admission::run(&frame, &failing, &checked) {
+                Ok(_) => break,
+                Err(error) => assert!(matches!(error, AdmissionError::State(_)), "{error}"),
+            }
+            reads += 1;
+        }
+        assert!(reads > 5, "it was tried at every read");
+    }
+}
+
+/// Leaves that contradict each other are this machine's fault, never a caller's, and nothing panics over them.
+#[test]
+fn members_that_contradict_themselves_are_a_fault() {
+    let motion = admit("ministry");
+    let proposal = |world: &World| TreeKey::proposal(&motion.hash(world));
+    let operator = |world: &World| TreeKey::operator(&world.did("operator-3"));
+    let members = |_: &World| TreeKey::members();
+    type Leaf<'a> = &'a dyn Fn(&World) -> TreeKey;
+    let leaves: [(Leaf<'_>, &[u8]); 6] = [
+        (&members, &[0xff]),
+        (&operator, &[0xff]),
+        (&proposal, &[0xff]),
+        // A record without keys asks for the signature of a key that nobody has; a proposal without a change, and a
+        // network without a seat, cannot be.
+        (&operator, &[]),
+        (&proposal, &[]),
+        (&members, &[]),
+    ];
+    for (leaf, bytes) in leaves {
+        let mut world = happened_in(&motion.nearly_carried());
+        let transaction = world.transaction(&motion.approved_by("operator-3"));
+        let leaf = leaf(&world);
+        world.state.leaves.insert(leaf, bytes.to_vec());
+        let refused = world.mempool(&transaction, world.next_time_ms(STEP_MS)).unwrap_err();
+        if !bytes.is_empty() {
+            assert_eq!(refused.code(), "INTERNAL_ERROR");
+        }
+        world.state.leaves.remove(&leaf);
+        let refused = world.mempool(&transaction, world.next_time_ms(STEP_MS)).unwrap_err();
+        let expected = if leaf == proposal(&world) { "PROPOSAL_UNKNOWN" } else { "INTERNAL_ERROR" };
+        assert_eq!(refused.code(), expected);
+    }
 }
