@@ -49,8 +49,6 @@ pub use codec::{MessageError, decode_entry, decode_message};
 pub use config::{HeightStart, HostConfig, SigningRecord, StartError, Timeouts};
 pub use context::ValidatorKey;
 pub use event::{Event, Peer, Verdict};
-pub use evidence::{
-    EvidenceError, Offence, OffenceKind, verify_evidence, verify_evidence_with,
-};
+pub use evidence::{EvidenceError, Offence, OffenceKind, verify_evidence, verify_evidence_with};
 pub use host::{Host, Status};
 pub use signature::{Ed25519, Ed25519Signer, SignatureScheme, Signer};

@@ -124,8 +124,7 @@ impl BlockSync {
 
     /// The highest tip of a peer that is believed.
     pub(crate) fn best_tip(&self, bounds: &Bounds, now_ms: u64) -> u64 {
-        let believed =
-            self.peers.values().filter(|claim| Self::is_believed(claim, bounds, now_ms));
+        let believed = self.peers.values().filter(|claim| Self::is_believed(claim, bounds, now_ms));
         believed.map(|claim| claim.tip).max().unwrap_or(0)
     }
 
@@ -135,9 +134,11 @@ impl BlockSync {
 
     fn is_under_way(&self, height: u64) -> bool {
         self.blocks.contains_key(&height)
-            || self.peers.values().filter_map(|claim| claim.asked).any(|range| {
-                (range.first..=range.last).contains(&height)
-            })
+            || self
+                .peers
+                .values()
+                .filter_map(|claim| claim.asked)
+                .any(|range| (range.first..=range.last).contains(&height))
     }
 
     /// The next question, if one more may be open: the first heights from `height` on that nobody was asked for.
@@ -160,9 +161,8 @@ impl BlockSync {
         let peer = self.choose(first, bounds, now_ms)?;
         let tip = self.peers.get(&peer)?.tip;
         let longest = first.saturating_add(bounds.range_max).min(end);
-        let last = (first..longest)
-            .take_while(|at| *at <= tip && !self.is_under_way(*at))
-            .last()?;
+        let last =
+            (first..longest).take_while(|at| *at <= tip && !self.is_under_way(*at)).last()?;
         self.peers.get_mut(&peer)?.asked = Some(Range { first, last });
         self.last = Some(peer);
         let blocks = last.saturating_sub(first).saturating_add(1);
@@ -173,9 +173,7 @@ impl BlockSync {
     /// Of the idle peers that claim `height` the one with the fewest failures, and of equals the next in turn.
     fn choose(&self, height: u64, bounds: &Bounds, now_ms: u64) -> Option<Peer> {
         let can = |claim: &Claim| {
-            claim.asked.is_none()
-                && claim.tip >= height
-                && Self::is_believed(claim, bounds, now_ms)
+            claim.asked.is_none() && claim.tip >= height && Self::is_believed(claim, bounds, now_ms)
         };
         let candidates = self.peers.iter().filter(|(_, claim)| can(claim));
         let order = |(peer, claim): &(&Peer, &Claim)| {

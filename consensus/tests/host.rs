@@ -5,14 +5,16 @@
 
 use sillok_consensus::testing::{KeyedHash, KeyedHashSigner};
 use sillok_consensus::{
-    Action, Event, FaultReason, HaltReason, HeightStart, Host, HostConfig, Peer, RetireReason,
-    Signer, SigningRecord, StartError, TimerId, ValidationId, ValidatorKey, Verdict,
+    Action, Event, EvidenceError, FaultReason, HaltReason, HeightStart, Host, HostConfig, Notice,
+    OffenceKind, Peer, RetireReason, SignatureScheme, Signer, SigningRecord, StartError, TimerId,
+    ValidationId, ValidatorKey, Verdict, verify_evidence_with,
 };
 use sillok_ledger::{header_hash, precommit_string, prevote_string, proposal_string};
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::v1::wal_entry::Entry;
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const GENESIS: Hash = Hash([1; 32]);
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -810,4 +812,401 @@ fn a_round_certificate_needs_a_correct_signer_and_no_signer_twice() {
 fn a_host_moves_between_threads() {
     fn sendable<T: Send>(_: &T) {}
     sendable(&held());
+}
+
+// -------------------------------------------- a key without its past, and after it
+
+/// The host of a validator whose record is of `height`, with this certificate in its newest block.
+fn boot_beside(height: u64, decided: v1::DecidedBlock) -> Vec<Action> {
+    let mut config = config();
+    config.recent_certificates = vec![decided.certificate.unwrap()];
+    let record = SigningRecord { height, entries: Vec::new() };
+    Host::new(config, &start(6), record, NOW_MS).unwrap().1
+}
+
+#[test]
+fn an_older_copy_of_the_record_is_noticed_before_anything_is_signed() {
+    let ours = decided(block(0, NOW_MS), &[0, 1, US]);
+    let actions = boot_beside(3, ours.clone());
+    let older = |action: &Action| {
+        matches!(action, Action::StopSigning { reason: RetireReason::OlderRecord { height: 5 } })
+    };
+    assert!(has(&actions, older));
+    let append = actions.iter().position(|action| {
+        matches!(
+            action,
+            Action::Append(v1::WalEntry { height: 3, entry: Some(Entry::KeyRetired(_)) })
+        )
+    });
+    assert!(matches!(actions[append.unwrap() + 1], Action::Sync));
+    // A block that others decided says nothing of ours, and a record that has gone on knows better.
+    assert!(!has(&boot_beside(3, decided(block(0, NOW_MS), &[0, 1, 2])), older));
+    assert!(!has(&boot_beside(6, ours.clone()), older));
+    // A forged signature retires nobody.
+    let mut forged = ours;
+    forged.certificate.as_mut().unwrap().signatures[2].signature[0] ^= 1;
+    assert!(!has(&boot_beside(3, forged), older));
+}
+
+#[test]
+fn a_key_without_its_record_signs_nothing() {
+    let (mut host, actions) = boot(SigningRecord::missing());
+    let missing = |action: &Action| {
+        matches!(action, Action::StopSigning { reason: RetireReason::RecordMissing })
+    };
+    assert!(has(&actions, missing));
+    let mut actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    let proposed = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    actions.extend(host.handle(valid(requests(&proposed)[0]), NOW_MS));
+    // Nor can a peer's proof be written to a record that is not there.
+    actions.extend(host.handle(prevote(US, 3, None), NOW_MS));
+    assert!(votes(&actions).is_empty());
+    assert!(!has(&actions, |action| {
+        matches!(action, Action::Append(_) | Action::ResetWal { .. } | Action::Sync)
+    }));
+}
+
+#[test]
+fn a_key_retired_before_its_first_height_begins_a_record_to_say_so() {
+    let mut host = boot(SigningRecord::default()).0;
+    let actions = host.handle(prevote(US, 3, None), NOW_MS);
+    let reset = actions.iter().position(|action| matches!(action, Action::ResetWal { height: 5 }));
+    let append = actions.iter().position(|action| {
+        matches!(
+            action,
+            Action::Append(v1::WalEntry { height: 5, entry: Some(Entry::KeyRetired(_)) })
+        )
+    });
+    assert!(reset.unwrap() < append.unwrap());
+    assert!(matches!(actions[append.unwrap() + 1], Action::Sync));
+}
+
+fn without_us() -> v1::ValidatorSet {
+    let mut set = set();
+    set.validators.remove(US);
+    set
+}
+
+/// Boots at height 6 with our key in set(6), in set(7), as said, and a record of `height`.
+fn boot_in(now: bool, next: bool, height: u64) -> (Host, Vec<Action>) {
+    let pick = |seated: bool| if seated { set() } else { without_us() };
+    let validators = pick(now);
+    let count = validators.validators.len();
+    let start = HeightStart {
+        validators,
+        next_validators: pick(next),
+        proposer_order: (0..count).map(|index| ValidatorKey(key(index))).collect(),
+        ..start(6)
+    };
+    let record = SigningRecord { height, entries: Vec::new() };
+    Host::new(config(), &start, record, NOW_MS).unwrap()
+}
+
+fn destroys(actions: &[Action]) -> bool {
+    has(actions, |action| matches!(action, Action::DestroyKey { last_height: 5 }))
+}
+
+#[test]
+fn a_key_is_destroyed_after_its_last_height_and_says_so_first() {
+    let (host, actions) = boot_in(false, false, 5);
+    assert!(destroys(&actions));
+    let append = actions.iter().position(|action| {
+        matches!(action, Action::Append(v1::WalEntry { entry: Some(Entry::KeyRetired(_)), .. }))
+    });
+    let destroy = actions.iter().position(|action| matches!(action, Action::DestroyKey { .. }));
+    assert!(matches!(actions[append.unwrap() + 1], Action::Sync));
+    assert!(append.unwrap() < destroy.unwrap());
+    assert!(host.status().retired);
+}
+
+#[test]
+fn a_key_that_votes_or_will_vote_is_not_destroyed() {
+    assert!(!destroys(&boot_in(true, true, 5).1));
+    assert!(!destroys(&boot_in(true, false, 5).1), "its last height is still to come");
+    assert!(!destroys(&boot_in(false, true, 5).1));
+    // No set has held it yet: it waits for its join, and its record was never begun.
+    let (_, actions) = boot_in(false, false, 0);
+    assert!(!has(&actions, |action| matches!(action, Action::DestroyKey { .. })));
+    // The database is older than the record: the height at which the key is seated is still to be fetched.
+    let (_, actions) = boot_in(false, false, 9);
+    assert!(!has(&actions, |action| matches!(action, Action::DestroyKey { .. })));
+}
+
+/// Height 5 decided with our vote, then a next height with these sets.
+fn after_height_five(
+    validators: v1::ValidatorSet,
+    next_validators: v1::ValidatorSet,
+) -> (Host, Vec<Action>) {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    host.handle(valid(requests(&actions)[0]), NOW_MS);
+    for by in 0..3 {
+        host.handle(precommit(by, 0, Some(header)), NOW_MS);
+    }
+    let count = validators.validators.len();
+    let next = HeightStart {
+        parent_hash: header,
+        parent_time_ms: NOW_MS,
+        validators,
+        next_validators,
+        proposer_order: (0..count).map(|index| ValidatorKey(key(index))).collect(),
+        ..start(6)
+    };
+    let actions = host.handle(Event::Committed { next }, NOW_MS);
+    (host, actions)
+}
+
+#[test]
+fn a_validator_that_loses_its_seat_follows_without_voting() {
+    let (mut host, actions) = after_height_five(without_us(), without_us());
+    assert!(destroys(&actions));
+    let actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(!has_begun(&actions) && !host.status().votes);
+    // The votes of who is of the set no more count for nothing, from this height on and not before.
+    let (mut host, _) = after_height_five(without_us(), without_us());
+    let vote = signed_vote(US, v1::VoteType::Prevote, 6, 0, None);
+    let actions = host.handle(message(Message::Vote(vote)), NOW_MS);
+    assert_eq!(faults(&actions), [FaultReason::BadSignature { height: 6, round: 0 }]);
+}
+
+#[test]
+fn a_node_that_becomes_a_validator_votes_with_a_record_begun_for_that_height() {
+    let (mut host, _) = boot_in(false, true, 0);
+    let actions = host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(!has_begun(&actions), "of set(6) it is not yet");
+    // Height 6 is decided without it.
+    let fresh = {
+        let mut block = block(0, NOW_MS);
+        block.header.as_mut().unwrap().height = 6;
+        block
+    };
+    let header = id(&fresh);
+    let signatures = (0..3).map(|by| v1::CommitSignature {
+        validator: u32::try_from(by).unwrap(),
+        signature: signed_vote(by, v1::VoteType::Precommit, 6, 0, Some(header)).signature,
+    });
+    let certificate = v1::CommitCertificate {
+        height: 6,
+        round: 0,
+        header_hash: header.to_vec(),
+        signatures: signatures.collect(),
+    };
+    host.handle(Event::PeerTip { peer: PEER, height: 9 }, NOW_MS);
+    let decided = v1::DecidedBlock { block: Some(fresh), certificate: Some(certificate) };
+    let actions = host.handle(synced(vec![decided]), NOW_MS);
+    host.handle(valid(requests(&actions)[0]), NOW_MS);
+    let next = HeightStart { parent_hash: header, parent_time_ms: NOW_MS, ..start(7) };
+    let actions = host.handle(Event::Committed { next }, NOW_MS);
+    assert!(has(&actions, |action| matches!(action, Action::ResetWal { height: 7 })));
+    assert!(host.status().votes);
+}
+
+// ---------------------------------------------------------------- evidence
+
+fn evidence(actions: &[Action]) -> Vec<v1::Evidence> {
+    let evidence = |action: &Action| match action {
+        Action::Decide { evidence, .. } => Some(evidence.clone()),
+        _ => None,
+    };
+    actions.iter().find_map(evidence).unwrap()
+}
+
+/// Our host decides height 5 at round 0; what it has as evidence then.
+fn decide_five(host: &mut Host) -> Vec<v1::Evidence> {
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let mut actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    let request = *requests(&actions).last().unwrap();
+    actions = host.handle(valid(request), NOW_MS);
+    for by in 0..3 {
+        actions.extend(host.handle(precommit(by, 0, Some(header)), NOW_MS));
+    }
+    evidence(&actions)
+}
+
+#[test]
+fn what_the_core_never_sees_is_evidence_all_the_same() {
+    let mut host = running();
+    // A second proposal whose block is invalid.
+    let spoilt = block(0, NOW_MS + 1);
+    let actions = host.handle(proposal(0, 0, None, spoilt), NOW_MS);
+    let verdict = Verdict::Invalid { reason: "a rule".to_owned() };
+    host.handle(Event::Validated { request: requests(&actions)[0], verdict }, NOW_MS);
+    // Two votes of a height that has not begun.
+    for header in [None, Some(Hash([8; 32]))] {
+        let vote = signed_vote(1, v1::VoteType::Precommit, 6, 0, header);
+        host.handle(message(Message::Vote(vote)), NOW_MS);
+    }
+    // Ten double votes of one validator are three pieces.
+    for round in 1..6 {
+        for header in [None, Some(Hash([8; 32]))] {
+            host.handle(prevote(2, round, header), NOW_MS);
+        }
+    }
+    let found = decide_five(&mut host);
+    let offences: Vec<_> = found
+        .iter()
+        .map(|one| verify_evidence_with(&KeyedHash, &GENESIS, &set(), one).unwrap())
+        .map(|offence| (offence.validator.0[0], offence.height, offence.kind))
+        .collect();
+    assert!(offences.contains(&(1, 5, OffenceKind::Proposals)));
+    assert!(offences.contains(&(2, 6, OffenceKind::Precommits)));
+    assert_eq!(offences.iter().filter(|offence| offence.0 == 3).count(), 3);
+    assert_eq!(offences.len(), 5);
+}
+
+#[test]
+fn what_is_seen_after_the_decision_goes_with_the_next() {
+    let mut host = running();
+    assert!(decide_five(&mut host).is_empty());
+    // Everybody but our disk is at the next height.
+    host.handle(precommit(1, 0, None), NOW_MS);
+    let next = HeightStart { parent_time_ms: NOW_MS - 1, ..start(6) };
+    host.handle(Event::Committed { next }, NOW_MS);
+    host.handle(Event::TransactionsPending(true), NOW_MS);
+    let mut fresh = block(0, NOW_MS);
+    fresh.header.as_mut().unwrap().height = 6;
+    let header = id(&fresh);
+    let statement =
+        v1::ProposalStatement { height: 6, round: 0, header_hash: header.to_vec(), pol_round: 0 };
+    let signature = sign(0, &proposal_string(&GENESIS, &statement));
+    let actions = host.handle(
+        message(Message::Proposal(v1::SignedProposal {
+            statement: Some(statement),
+            validator: key(0).to_vec(),
+            signature,
+            block: Some(fresh),
+        })),
+        NOW_MS,
+    );
+    let mut actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    for by in 0..3 {
+        let vote = signed_vote(by, v1::VoteType::Precommit, 6, 0, Some(header));
+        actions.extend(host.handle(message(Message::Vote(vote)), NOW_MS));
+    }
+    assert_eq!(evidence(&actions).len(), 1);
+}
+
+#[test]
+fn slander_is_no_evidence() {
+    let pair = |first: v1::SignedVote, second: v1::SignedVote| v1::Evidence {
+        evidence: Some(v1::evidence::Evidence::Votes(v1::VotePair {
+            first: Some(first),
+            second: Some(second),
+        })),
+    };
+    let vote = |by, round, header| signed_vote(by, v1::VoteType::Prevote, 5, round, header);
+    let other = Some(Hash([8; 32]));
+    let verify =
+        |evidence: &v1::Evidence| verify_evidence_with(&KeyedHash, &GENESIS, &set(), evidence);
+    let good = pair(vote(0, 0, None), vote(0, 0, other));
+    assert_eq!(verify(&good).unwrap().kind, OffenceKind::Prevotes);
+    let no = |evidence: v1::Evidence| verify(&evidence).unwrap_err();
+    assert_eq!(no(pair(vote(0, 0, None), vote(0, 0, None))), EvidenceError::NoDifference);
+    assert_eq!(no(pair(vote(0, 0, None), vote(0, 1, other))), EvidenceError::NotOneStep);
+    assert_eq!(no(pair(vote(0, 0, None), vote(1, 0, other))), EvidenceError::NotOneStep);
+    let stranger = pair(vote(7, 0, None), vote(7, 0, other));
+    assert_eq!(no(stranger), EvidenceError::NotAValidator { height: 5 });
+    let mut forged = vote(0, 0, other);
+    forged.signature[0] ^= 1;
+    assert_eq!(no(pair(vote(0, 0, None), forged)), EvidenceError::BadSignature);
+    let elsewhere = verify_evidence_with(&KeyedHash, &Hash([9; 32]), &set(), &good);
+    assert_eq!(elsewhere.unwrap_err(), EvidenceError::BadSignature, "another network");
+    assert!(matches!(no(v1::Evidence::default()), EvidenceError::Malformed { .. }));
+}
+
+// --------------------------------------------------- faults, clocks, signatures
+
+#[test]
+fn a_peer_that_does_wrong_again_and_again_is_to_be_disconnected() {
+    let mut host = running();
+    let mut forged = signed_vote(0, v1::VoteType::Prevote, 5, 3, None);
+    forged.signature[0] ^= 1;
+    let mut wrongs = 0;
+    loop {
+        let actions = host.handle(message(Message::Vote(forged.clone())), NOW_MS);
+        wrongs += 1;
+        if has(&actions, |action| matches!(action, Action::Disconnect { peer } if *peer == PEER)) {
+            break;
+        }
+    }
+    assert_eq!(wrongs, 5);
+    assert_eq!(FaultReason::NotTheCertifiedBlock { height: 5 }.weight() * 2, FaultReason::BUDGET);
+}
+
+#[test]
+fn a_ledger_ahead_of_the_clock_is_said_once_and_waited_for() {
+    let early_ms = NOW_MS - 60_000;
+    let mut host = held();
+    let actions = host.handle(Event::TransactionsPending(true), early_ms);
+    let ahead = |action: &Action| {
+        matches!(action, Action::Notice(Notice::LedgerAhead { height: 5, ahead_ms: 59_000 }))
+    };
+    assert!(has(&actions, ahead));
+    let off_clock = |action: &Action| {
+        matches!(action, Action::Notice(Notice::ProposalOffClock { off_ms: 60_000, .. }))
+    };
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), early_ms);
+    assert!(has(&actions, off_clock) && requests(&actions).is_empty());
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), early_ms);
+    assert!(actions.is_empty(), "said once");
+    // The clock has caught up.
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    assert_eq!(requests(&actions).len(), 1);
+}
+
+/// Counts how often a signature is really checked.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl SignatureScheme for Counting {
+    fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        KeyedHash.verify(public_key, message, signature)
+    }
+}
+
+#[test]
+fn what_was_checked_on_another_thread_is_not_checked_again() {
+    let scheme = Arc::new(Counting::default());
+    let config = HostConfig { scheme: scheme.clone(), ..config() };
+    let record = SigningRecord { height: 4, entries: Vec::new() };
+    let (mut host, _) = Host::new(config, &start(5), record, NOW_MS).unwrap();
+    let checker = host.checker();
+    let tell = |event: Event| match event {
+        Event::Message { message, .. } => message,
+        _ => panic!(),
+    };
+    let fresh = block(0, NOW_MS);
+    let messages = [
+        tell(proposal(0, 0, None, fresh.clone())),
+        tell(prevote(1, 0, Some(id(&fresh)))),
+        tell(prevote(2, 0, None)),
+    ];
+    let given = messages.clone();
+    let checked = std::thread::spawn(move || {
+        given.iter().map(|message| checker.check(message)).sum::<usize>()
+    });
+    assert_eq!(checked.join().unwrap(), 3);
+    assert_eq!(scheme.0.load(Ordering::Relaxed), 3);
+    for message in messages {
+        host.handle(Event::Message { peer: PEER, message }, NOW_MS);
+    }
+    assert_eq!(scheme.0.load(Ordering::Relaxed), 3);
+    // A bad signature is remembered nowhere, and a stranger's is not even looked at.
+    let mut forged = signed_vote(0, v1::VoteType::Prevote, 5, 0, None);
+    forged.signature[0] ^= 1;
+    let stranger = signed_vote(9, v1::VoteType::Prevote, 5, 0, None);
+    let checker = host.checker();
+    assert_eq!(checker.check(&tell(message(Message::Vote(forged.clone())))), 0);
+    assert_eq!(checker.check(&tell(message(Message::Vote(stranger)))), 0);
+    assert_eq!(scheme.0.load(Ordering::Relaxed), 4);
+    let actions = host.handle(message(Message::Vote(forged)), NOW_MS);
+    assert_eq!(faults(&actions), [FaultReason::BadSignature { height: 5, round: 0 }]);
+    // The certificate of a synced block too.
+    let decided = decided(block(0, NOW_MS + 1), &[0, 1, 2]);
+    let response = v1::SyncResponse { tip: 5, blocks: vec![decided] };
+    assert_eq!(checker.check_synced(&response), 3);
 }

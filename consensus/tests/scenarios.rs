@@ -1,7 +1,9 @@
 //! Whole networks in virtual time. A failure prints its scenario; run it again with
 //! `SILLOK_SEED=<seed> cargo test -p sillok-consensus --test scenarios one_seed`.
 
-use sillok_consensus::testing::{Faults, Outcome, Scenario, Violation, replay_every_prefix, run};
+use sillok_consensus::testing::{
+    Behavior, Faults, Outcome, Scenario, Violation, replay_every_prefix, run,
+};
 
 fn check(scenario: &Scenario) -> Outcome {
     let outcome = run(scenario);
@@ -150,6 +152,139 @@ fn with_two_traitors_of_four_agreement_breaks_and_is_seen() {
         violations.iter().any(|violation| matches!(violation, Violation::Agreement { .. }))
     });
     assert!(broken);
+}
+
+// ------------------------------------------------------------ changing sets
+
+/// Nodes join, leave and change their keys while packets are lost and nodes crash. Old votes count no more, a key is
+/// destroyed after its last height and never before its first.
+#[test]
+fn validators_come_go_and_change_keys_while_faults_run() {
+    let (mut changes, mut destroyed, mut changed) = (0, 0, 0);
+    for seed in 0..8 {
+        let faults = Faults {
+            loss_permille: 50,
+            duplicate_permille: 50,
+            crash_every_us: 150_000,
+            until_us: 4_000_000,
+            ..Faults::default()
+        };
+        let outcome = check(&Scenario {
+            candidates: 3,
+            membership_every_us: 40_000,
+            transaction_every_us: 20_000,
+            faults,
+            ..Scenario::calm(300 + seed)
+        });
+        changes += outcome.counts.set_changes;
+        destroyed += outcome.counts.keys_destroyed;
+        changed += outcome.counts.keys_changed;
+    }
+    assert!(changes > 100, "{changes} heights with a new set after them");
+    assert!(destroyed > 20, "{destroyed} keys destroyed");
+    assert!(changed > 10, "{changed} hosts made anew with another key");
+}
+
+// ---------------------------------------------------------------- traitors
+
+#[test]
+fn each_sin_alone_breaks_nothing() {
+    for (nth, behavior) in Behavior::ALL.into_iter().enumerate() {
+        for validators in [4, 7] {
+            let faults = Faults { loss_permille: 20, until_us: 1_000_000, ..Faults::default() };
+            check(&Scenario {
+                validators,
+                traitors: if validators == 7 { vec![1, 4] } else { vec![1] },
+                behaviors: vec![behavior],
+                faults,
+                ..Scenario::calm(400 + nth as u64)
+            });
+        }
+    }
+}
+
+/// One key, two machines, each an ordinary host: what they sign differs, and is recorded.
+#[test]
+fn twins_break_nothing_and_are_recorded() {
+    let mut evidence = 0;
+    for seed in 0..12 {
+        let faults = Faults { loss_permille: 20, until_us: 2_000_000, ..Faults::default() };
+        let scenario = Scenario { twin: Some(seed as usize % 4), faults, ..Scenario::calm(seed) };
+        evidence += check(&scenario).counts.evidence;
+    }
+    assert!(evidence > 0);
+}
+
+// ------------------------------------------------------------------- sync
+
+/// A node far behind is killed at some moment of its catching up, and goes on from there.
+#[test]
+fn a_kill_in_the_middle_of_catching_up_costs_nothing_that_was_persisted() {
+    for actions in (0..400).step_by(20) {
+        let outcome = check(&Scenario {
+            late: Some((2, 2_000_000)),
+            crash_at: Some((2, actions)),
+            deadline_us: 60_000_000,
+            heights: 300,
+            ..Scenario::calm(500 + actions)
+        });
+        assert_eq!(outcome.counts.crashes_between_actions, 1);
+        assert!(outcome.counts.synced_blocks > 50, "{:?}", outcome.counts);
+    }
+}
+
+/// A peer that claims the end of time and delivers nothing: who is behind catches up from the others.
+#[test]
+fn a_node_far_behind_catches_up_past_a_liar() {
+    check(&Scenario {
+        late: Some((2, 2_000_000)),
+        traitors: vec![0],
+        heights: 200,
+        deadline_us: 200_000_000,
+        ..Scenario::calm(600)
+    });
+}
+
+// ------------------------------------------------------------------ clocks
+
+#[test]
+fn clocks_that_jump_cost_rounds_and_are_said() {
+    let mut notices = 0;
+    for seed in 0..6 {
+        let faults =
+            Faults { clock_jump_every_us: 40_000, until_us: 3_000_000, ..Faults::default() };
+        notices += check(&Scenario { faults, ..Scenario::calm(700 + seed) }).counts.notices;
+    }
+    assert!(notices > 0);
+}
+
+#[test]
+fn paused_machines_come_back() {
+    for seed in 0..6 {
+        let faults = Faults { pause_every_us: 50_000, until_us: 4_000_000, ..Faults::default() };
+        let outcome = check(&Scenario { faults, ..Scenario::calm(800 + seed) });
+        assert!(outcome.counts.pauses > 20);
+    }
+}
+
+// ----------------------------------------------------------------- figures
+
+/// Printed by `cargo test -p sillok-consensus --test scenarios figures -- --nocapture`.
+#[test]
+fn figures_for_four_seven_and_ten_validators() {
+    println!("validators  heights/s  messages/height  rounds lost");
+    for validators in [4, 7, 10] {
+        let scenario = Scenario { validators, heights: 200, ..Scenario::calm(900) };
+        let begun = std::time::Instant::now();
+        let outcome = check(&scenario);
+        let seconds = begun.elapsed().as_secs_f64();
+        let heights = outcome.height as f64;
+        let messages = outcome.counts.consensus_messages as f64 / heights;
+        println!("{validators:>10}  {:>9.0}  {messages:>15.1}  {:>11}", heights / seconds, 0);
+        // Proposal, prevotes and precommits, each to all others.
+        let all = (2 * validators + 1) * (validators - 1);
+        assert!(messages < 1.2 * all as f64, "{messages} messages for each height");
+    }
 }
 
 #[test]

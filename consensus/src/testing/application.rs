@@ -6,8 +6,10 @@
 use crate::config::HeightStart;
 use crate::context::ValidatorKey;
 use crate::event::Verdict;
+use crate::testing::random::Random;
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The transaction that makes a block invalid.
 pub(super) const FORBIDDEN: u64 = 0;
@@ -25,11 +27,59 @@ pub(super) struct Committed {
     pub(super) certificate: v1::CommitCertificate,
 }
 
+/// Transactions from this number on change the validator set; one in a block at most. A change in block h takes effect at
+/// height h + 2, as in the ledger.
+const MEMBERSHIP: u64 = 1 << 40;
+
+/// A change of the validator set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A node is seated with its key of this generation.
+    Add { node: usize, generation: usize },
+    /// A node loses its seat.
+    Remove { node: usize, generation: usize },
+    /// A node's seat goes to its key of this generation.
+    Rekey { node: usize, generation: usize },
+}
+
+impl Change {
+    pub(super) const fn number(self) -> u64 {
+        let (kind, node, generation) = match self {
+            Self::Add { node, generation } => (1, node, generation),
+            Self::Remove { node, generation } => (2, node, generation),
+            Self::Rekey { node, generation } => (3, node, generation),
+        };
+        MEMBERSHIP | kind << 32 | (node as u64) << 16 | generation as u64
+    }
+
+    fn of(number: u64) -> Option<Self> {
+        let node = (number >> 16 & 0xFFFF) as usize;
+        let generation = (number & 0xFFFF) as usize;
+        match (number & MEMBERSHIP != 0, number >> 32 & 0xFF) {
+            (true, 1) => Some(Self::Add { node, generation }),
+            (true, 2) => Some(Self::Remove { node, generation }),
+            (true, 3) => Some(Self::Rekey { node, generation }),
+            _ => None,
+        }
+    }
+}
+
+/// What everybody knows from the start: the keys that nodes have or may get, by node and generation.
+#[derive(Debug)]
+pub(super) struct Genesis {
+    pub(super) keys: Vec<Vec<ValidatorKey>>,
+    /// The first so many nodes are the first validators; there are never fewer.
+    pub(super) validators: usize,
+}
+
 /// What survives a crash besides the signing record.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Application {
     pub(super) chain: Vec<Committed>,
     applied: BTreeSet<u64>,
+    genesis: Arc<Genesis>,
+    /// set(1), set(2) and so on, up to set(tip + 2).
+    sets: Vec<Vec<ValidatorKey>>,
 }
 
 fn genesis_header() -> v1::Header {
@@ -78,6 +128,11 @@ fn state_root(parent: &[u8], transactions_root: &[u8]) -> Vec<u8> {
     Tag::TreeKey.hash(&[parent, transactions_root]).to_vec()
 }
 
+/// Whether a transaction changes the validator set.
+pub(super) const fn is_change(number: u64) -> bool {
+    number & MEMBERSHIP != 0
+}
+
 /// Every member, ascending by key.
 pub(super) fn validator_set(keys: &[ValidatorKey]) -> v1::ValidatorSet {
     let mut keys = keys.to_vec();
@@ -106,6 +161,83 @@ pub(super) fn proposer_order(set: &v1::ValidatorSet, height: u64) -> Vec<Validat
 }
 
 impl Application {
+    pub(super) fn new(genesis: Arc<Genesis>) -> Self {
+        let first: Vec<_> = genesis.keys.iter().take(genesis.validators).map(|of| of[0]).collect();
+        let sets = vec![first.clone(), first];
+        Self { chain: Vec::new(), applied: BTreeSet::new(), genesis, sets }
+    }
+
+    /// set(height), if it is known here.
+    pub(super) fn set(&self, height: u64) -> Option<&[ValidatorKey]> {
+        let index = usize::try_from(height.checked_sub(1)?).ok()?;
+        self.sets.get(index).map(Vec::as_slice)
+    }
+
+    /// Whether a key is of set(tip + 1) or set(tip + 2).
+    pub(super) fn is_seated(&self, key: &ValidatorKey) -> bool {
+        self.sets.iter().rev().take(2).any(|set| set.contains(key))
+    }
+
+    /// The last set known, changed; `None` if the change is against the rules.
+    fn changed(&self, change: Change) -> Option<Vec<ValidatorKey>> {
+        let mut set = self.sets.last()?.clone();
+        let key = |node: usize, generation: usize| {
+            self.genesis.keys.get(node).and_then(|of| of.get(generation)).copied()
+        };
+        let seat = |set: &[ValidatorKey], node: usize| {
+            let own = self.genesis.keys.get(node)?;
+            set.iter().position(|seated| own.contains(seated))
+        };
+        let unused = |key: &ValidatorKey| !self.sets.iter().any(|set| set.contains(key));
+        match change {
+            Change::Add { node, generation } => {
+                let key = key(node, generation).filter(unused)?;
+                if seat(&set, node).is_some() {
+                    return None;
+                }
+                set.push(key);
+            }
+            Change::Remove { node, generation } => {
+                let at = seat(&set, node)?;
+                if set.len() <= self.genesis.validators || Some(set[at]) != key(node, generation) {
+                    return None;
+                }
+                set.remove(at);
+            }
+            Change::Rekey { node, generation } => {
+                let at = seat(&set, node)?;
+                set[at] = key(node, generation).filter(unused)?;
+            }
+        }
+        Some(set)
+    }
+
+    /// Which change a world may ask for: drawn at random, and possible now.
+    pub(super) fn draw_change(&self, random: &mut Random, stays: &[usize]) -> Option<Change> {
+        let node = random.index(self.genesis.keys.len());
+        if stays.contains(&node) {
+            return None;
+        }
+        let used = self.genesis.keys[node]
+            .iter()
+            .take_while(|key| self.sets.iter().any(|set| set.contains(key)))
+            .count();
+        let change = match (used, random.below(3)) {
+            (0, _) => Change::Add { node, generation: 0 },
+            (used, 0) => Change::Remove { node, generation: used - 1 },
+            (used, 1) => Change::Add { node, generation: used },
+            (used, _) => Change::Rekey { node, generation: used },
+        };
+        self.changed(change).map(|_| change)
+    }
+
+    /// Whether a transaction may be in the next block.
+    pub(super) fn is_admissible(&self, number: u64) -> bool {
+        number != FORBIDDEN
+            && !self.applied.contains(&number)
+            && Change::of(number).is_none_or(|change| self.changed(change).is_some())
+    }
+
     pub(super) fn tip(&self) -> u64 {
         self.chain.len() as u64
     }
@@ -117,20 +249,18 @@ impl Application {
             .unwrap_or_else(genesis_header)
     }
 
-    pub(super) fn has_applied(&self, number: u64) -> bool {
-        self.applied.contains(&number)
-    }
-
-    pub(super) fn height_start(&self, set: &v1::ValidatorSet) -> HeightStart {
+    pub(super) fn height_start(&self) -> HeightStart {
         let parent = self.tip_header();
         let height = self.tip() + 1;
+        let set = validator_set(self.set(height).unwrap_or_default());
+        let next = validator_set(self.set(height + 1).unwrap_or_default());
         HeightStart {
             height,
             parent_hash: Tag::Header.hash_message(&parent),
             parent_time_ms: parent.time_ms,
-            validators: set.clone(),
-            next_validators: set.clone(),
-            proposer_order: proposer_order(set, height),
+            proposer_order: proposer_order(&set, height),
+            validators: set,
+            next_validators: next,
         }
     }
 
@@ -176,8 +306,10 @@ impl Application {
             return invalid("another state root");
         }
         let mut seen = BTreeSet::new();
+        let mut changes = 0;
         for number in numbers(block) {
-            if number == FORBIDDEN || self.applied.contains(&number) || !seen.insert(number) {
+            changes += usize::from(Change::of(number).is_some());
+            if !self.is_admissible(number) || !seen.insert(number) || changes > 1 {
                 return invalid("a transaction is not admissible");
             }
         }
@@ -185,6 +317,10 @@ impl Application {
     }
 
     pub(super) fn commit(&mut self, committed: Committed) {
+        let change = numbers(&committed.block).find_map(Change::of);
+        let last = self.sets.last().cloned().unwrap_or_default();
+        let set = change.and_then(|change| self.changed(change)).unwrap_or(last);
+        self.sets.push(set);
         self.applied.extend(numbers(&committed.block));
         self.chain.push(committed);
     }
@@ -192,6 +328,7 @@ impl Application {
     /// An older copy of the same database: the last blocks are gone.
     pub(super) fn restore(&mut self, height: u64) {
         self.chain.truncate(height as usize);
+        self.sets.truncate(height as usize + 2);
         self.applied = self.chain.iter().flat_map(|committed| numbers(&committed.block)).collect();
     }
 }

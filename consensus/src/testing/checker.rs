@@ -4,6 +4,7 @@
 use super::application::{self, Application, Committed, GENESIS};
 use crate::context::ValidatorKey;
 use crate::event::Verdict;
+use crate::evidence::verify_evidence_with;
 use crate::signature::SignatureScheme;
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, Tag, encode, v1};
@@ -32,6 +33,12 @@ pub enum Violation {
     TwiceCommitted { transaction: u64, height: u64, node: usize },
     /// An honest node was blamed by another.
     HonestBlamed { node: usize, by: usize, reason: String },
+    /// Evidence that proves nothing, or against an honest validator.
+    FalseEvidence { node: usize, evidence: String },
+    /// A key was to be destroyed that a set to come still holds.
+    KeyDestroyedEarly { node: usize, height: u64 },
+    /// Nothing went wrong, and a height took more than one round all the same.
+    LostRound { height: u64, round: u32 },
     /// An honest node stopped, or stopped signing, without cause.
     Stopped { node: usize, reason: String },
     /// After every fault was healed the network, or one node of it, did not go on.
@@ -44,11 +51,9 @@ impl fmt::Display for Violation {
     }
 }
 
-type StepKey = (usize, u64, u32, &'static str);
+type StepKey = (ValidatorKey, u64, u32, &'static str);
 
 pub(super) struct Checker {
-    keys: Vec<ValidatorKey>,
-    set: v1::ValidatorSet,
     honest: Vec<bool>,
     scheme: Arc<dyn SignatureScheme>,
     /// Switched off to see whether the other rules notice a missing barrier by its effect.
@@ -62,15 +67,8 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn new(
-        keys: Vec<ValidatorKey>,
-        set: v1::ValidatorSet,
-        honest: Vec<bool>,
-        scheme: Arc<dyn SignatureScheme>,
-    ) -> Self {
+    pub(super) fn new(honest: Vec<bool>, scheme: Arc<dyn SignatureScheme>) -> Self {
         Self {
-            keys,
-            set,
             honest,
             scheme,
             check_durability: true,
@@ -102,14 +100,14 @@ impl Checker {
     /// A message leaves `node`: nothing in it that bears the node's signature may contradict what left before, in any life.
     pub(super) fn on_release(
         &mut self,
-        node: usize,
+        (node, key): (usize, ValidatorKey),
         message: &v1::ConsensusMessage,
         durable: &[v1::WalEntry],
     ) {
         if !self.honest[node] {
             return;
         }
-        for (step, height, round, content, signature) in statements_of(message, self.keys[node]) {
+        for (step, height, round, content, signature) in statements_of(message, key) {
             let header = Hash::from_slice(&content[..content.len().min(32)]);
             if let Some(header) = header.filter(|header| self.forbidden.contains(header)) {
                 self.report(Violation::InvalidVote { height, node, header });
@@ -117,10 +115,48 @@ impl Checker {
             if self.check_durability && !is_durable(durable, &signature) {
                 self.report(Violation::ReleasedBeforeDurable { height, round, step, node });
             }
-            let before = self.said.entry((node, height, round, step)).or_insert(content.clone());
+            let before = self.said.entry((key, height, round, step)).or_insert(content.clone());
             if *before != content {
                 self.report(Violation::SecondSignature { height, round, step, node });
             }
+        }
+    }
+
+    /// `node` has evidence against somebody: it must hold, and be against a traitor.
+    pub(super) fn on_evidence(
+        &mut self,
+        node: usize,
+        chain: &Application,
+        evidence: &v1::Evidence,
+        traitors: &[ValidatorKey],
+    ) {
+        let height = match &evidence.evidence {
+            Some(v1::evidence::Evidence::Votes(pair)) => {
+                pair.first.as_ref().and_then(|vote| vote.statement.as_ref()).map(|one| one.height)
+            }
+            Some(v1::evidence::Evidence::Proposals(pair)) => {
+                pair.first.as_ref().and_then(|one| one.statement.as_ref()).map(|one| one.height)
+            }
+            None => None,
+        };
+        let set = height.and_then(|height| chain.set(height)).unwrap_or_default();
+        let set = application::validator_set(set);
+        let offence = verify_evidence_with(self.scheme.as_ref(), &GENESIS, &set, evidence);
+        let against_traitor = offence.is_ok_and(|offence| traitors.contains(&offence.validator));
+        if self.honest[node] && !against_traitor {
+            self.report(Violation::FalseEvidence { node, evidence: format!("{evidence:?}") });
+        }
+    }
+
+    /// A node is told to destroy a key: no set that is still to vote may hold it.
+    pub(super) fn on_key_destroyed(
+        &mut self,
+        node: usize,
+        chain: &Application,
+        key: &ValidatorKey,
+    ) {
+        if self.honest[node] && chain.is_seated(key) {
+            self.report(Violation::KeyDestroyedEarly { node, height: chain.tip() + 1 });
         }
     }
 
@@ -136,7 +172,8 @@ impl Checker {
         } else if chain.validate(block) == Verdict::Altered {
             self.report(Violation::InvalidCommit { height, node, reason: "altered".to_owned() });
         }
-        if !self.certifies(&committed.certificate, height, hash) {
+        let set = chain.set(height).unwrap_or_default();
+        if !self.certifies(&committed.certificate, height, hash, set) {
             self.report(Violation::BadCertificate { height, node });
         }
         let one = *self.decided.entry(height).or_insert(hash);
@@ -151,19 +188,26 @@ impl Checker {
     }
 
     /// Written apart from the host's own check, from PROTOCOL §6.2.
-    fn certifies(&self, certificate: &v1::CommitCertificate, height: u64, hash: Hash) -> bool {
+    fn certifies(
+        &self,
+        certificate: &v1::CommitCertificate,
+        height: u64,
+        hash: Hash,
+        set: &[ValidatorKey],
+    ) -> bool {
+        let mut set = set.to_vec();
+        set.sort_unstable();
         let statement =
             v1::VoteStatement { height, round: certificate.round, header_hash: hash.to_vec() };
         let message = Tag::SignPrecommit.signed_string(&GENESIS, &encode(&statement));
         let ascending = certificate.signatures.is_sorted_by(|a, b| a.validator < b.validator);
         let good = certificate.signatures.iter().all(|signed| {
-            let member = self.set.validators.get(signed.validator as usize);
-            let key = member.and_then(|member| member.public_key.as_slice().try_into().ok());
+            let key = set.get(signed.validator as usize).map(|key| &key.0);
             let signature = signed.signature.as_slice().try_into().ok();
             matches!((key, signature), (Some(key), Some(signature))
                 if self.scheme.verify(key, &message, signature))
         });
-        let quorum = 3 * certificate.signatures.len() > 2 * self.set.validators.len();
+        let quorum = 3 * certificate.signatures.len() > 2 * set.len();
         certificate.height == height
             && certificate.header_hash == hash.0
             && ascending

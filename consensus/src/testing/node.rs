@@ -1,6 +1,6 @@
 //! A node of the world: a host, what it has on disk, and what a crash leaves of it.
 
-use super::application::Application;
+use super::application::{self, Application};
 use crate::config::SigningRecord;
 use crate::context::ValidatorKey;
 use crate::host::Host;
@@ -49,12 +49,17 @@ impl RecordOnDisk {
 
 /// See the module.
 pub(super) struct SimulatedNode {
-    pub(super) signer: Option<Arc<dyn Signer>>,
-    pub(super) key: ValidatorKey,
+    /// Its validator keys, by generation. The directory of a key is the key and its record.
+    pub(super) signers: Vec<Arc<dyn Signer>>,
+    /// The records beside the keys. `None`: lost, or destroyed with the key.
+    pub(super) records: Vec<Option<RecordOnDisk>>,
+    /// Keys that were destroyed.
+    pub(super) destroyed: BTreeSet<usize>,
+    /// Which key the host has.
+    pub(super) generation: usize,
     pub(super) byzantine: bool,
     /// Milliseconds its wall clock is ahead of (or behind) the world's.
     pub(super) skew_ms: i64,
-    pub(super) record: RecordOnDisk,
     pub(super) application: Application,
     pub(super) mempool: BTreeSet<u64>,
     pub(super) host: Option<Host>,
@@ -64,6 +69,8 @@ pub(super) struct SimulatedNode {
     pub(super) crash_in: Option<u64>,
     /// Stays down once it is down.
     pub(super) dead: bool,
+    /// Nothing happens on it before this time; then everything that came meanwhile, at once.
+    pub(super) paused_until_us: u64,
 }
 
 impl SimulatedNode {
@@ -71,14 +78,45 @@ impl SimulatedNode {
         self.host.is_some()
     }
 
+    /// The key the host has, if it was not destroyed.
+    pub(super) fn signer(&self) -> Option<&Arc<dyn Signer>> {
+        self.signers.get(self.generation).filter(|_| !self.destroyed.contains(&self.generation))
+    }
+
+    pub(super) fn key(&self) -> ValidatorKey {
+        self.signers
+            .get(self.generation)
+            .map_or(ValidatorKey::default(), |signer| ValidatorKey(signer.public_key()))
+    }
+
+    /// The key for the next height: of its set, else of the one after, else as before.
+    pub(super) fn generation_for_next_height(&self) -> usize {
+        let next = self.application.tip() + 1;
+        let seated = |height| {
+            let set = self.application.set(height)?;
+            let is_in = |signer: &Arc<dyn Signer>| set.contains(&ValidatorKey(signer.public_key()));
+            self.signers.iter().position(is_in)
+        };
+        seated(next).or_else(|| seated(next + 1)).unwrap_or(self.generation)
+    }
+
+    pub(super) fn record(&mut self) -> &mut Option<RecordOnDisk> {
+        &mut self.records[self.generation]
+    }
+
     pub(super) fn has_pending(&self) -> bool {
-        self.mempool.iter().any(|number| !self.application.has_applied(*number))
+        self.mempool.iter().any(|number| self.application.is_admissible(*number))
     }
 
     pub(super) fn pending(&self, at_most: usize) -> Vec<u64> {
+        let mut changes = 0;
         self.mempool
             .iter()
-            .filter(|number| !self.application.has_applied(**number))
+            .filter(|number| self.application.is_admissible(**number))
+            .filter(|number| {
+                changes += usize::from(application::is_change(**number));
+                !application::is_change(**number) || changes == 1
+            })
             .take(at_most)
             .copied()
             .collect()

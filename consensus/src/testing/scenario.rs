@@ -2,6 +2,7 @@
 //! combination comes up.
 
 use super::random::Random;
+use super::traitor::Behavior;
 use crate::mutant::Mutant;
 
 /// What goes wrong, and until when.
@@ -18,6 +19,12 @@ pub struct Faults {
     /// A node whose database comes back from half of its crashes as an older copy, and the signing record does not. It
     /// counts as faulty: it has forgotten blocks and refuses to vote for them again.
     pub restored: Option<usize>,
+    /// A node that loses its signing record in half of its crashes and keeps the key. It counts as faulty: it votes no more.
+    pub record_lost: Option<usize>,
+    /// A node stands still about this often, for up to 2 s; 0 = never.
+    pub pause_every_us: u64,
+    /// A wall clock is set forth or back by up to 3 s about this often; 0 = never.
+    pub clock_jump_every_us: u64,
     /// A partition about this often; 0 = never.
     pub partition_every_us: u64,
     /// A traitor's proposals that break a rule.
@@ -39,11 +46,23 @@ pub struct Scenario {
     pub observers: usize,
     /// Which validators are traitors: fewer than a third, if the rules are to hold.
     pub traitors: Vec<usize>,
+    /// What the traitors do.
+    pub behaviors: Vec<Behavior>,
+    /// A validator that runs twice, with one key and two minds: one more traitor, and one more node.
+    pub twin: Option<usize>,
+    /// Nodes that are no validators yet and may become some.
+    pub candidates: usize,
+    /// A change of the validator set about this often: nodes are added, removed and re-keyed; 0 = never.
+    pub membership_every_us: u64,
+    /// How far behind a clock a fresh proposal may be.
+    pub clock_behind_ms: u64,
     /// Traitors act together: half of the honest nodes is shown one chain and half another. With more traitors than the rules
     /// allow, agreement must break, and the checker must see it.
     pub conspiracy: bool,
     /// A validator that never starts.
     pub down: Option<usize>,
+    /// A node that starts only at this time, far behind.
+    pub late: Option<(usize, u64)>,
     /// Real signatures in place of the keyed hash.
     pub ed25519: bool,
     /// What goes wrong.
@@ -81,8 +100,14 @@ impl Scenario {
             validators: 4,
             observers: 0,
             traitors: Vec::new(),
+            behaviors: vec![Behavior::Equivocate, Behavior::Forge],
+            twin: None,
+            candidates: 0,
+            membership_every_us: 0,
+            clock_behind_ms: 10_000,
             conspiracy: false,
             down: None,
+            late: None,
             ed25519: false,
             faults: Faults::default(),
             latency_us: (500, 3_000),
@@ -97,6 +122,28 @@ impl Scenario {
             check_durability: true,
             crash_at: None,
         }
+    }
+
+    /// Whether nothing at all goes wrong. Then no height may need a second round.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        let faults = &self.faults;
+        let numbers = [
+            faults.loss_permille,
+            faults.duplicate_permille,
+            faults.straggler_permille,
+            faults.crash_every_us,
+            faults.pause_every_us,
+            faults.clock_jump_every_us,
+            faults.partition_every_us,
+            self.membership_every_us,
+            self.skew_ms,
+        ];
+        numbers.iter().all(|number| *number == 0)
+            && self.traitors.is_empty()
+            && [self.twin, self.down, self.late.map(|late| late.0)] == [None; 3]
+            && self.crash_at.is_none()
+            && self.validators > 1
     }
 
     /// The faults of a seed.
@@ -124,13 +171,28 @@ impl Scenario {
             straggler_permille: pick(&mut random, &[0, 30]),
             crash_every_us: pick(&mut random, &[0, 40_000, 200_000]),
             restored: None,
+            record_lost: None,
+            pause_every_us: pick(&mut random, &[0, 0, 300_000]),
+            clock_jump_every_us: pick(&mut random, &[0, 0, 0, 300_000]),
             partition_every_us: pick(&mut random, &[0, 0, 400_000]),
             invalid_permille: 300,
             until_us: 2_000_000,
             forever: false,
         };
-        if scenario.traitors.is_empty() && random.chance(300) {
-            scenario.faults.restored = Some(random.index(scenario.validators));
+        scenario.behaviors = Behavior::ALL.into_iter().filter(|_| random.chance(600)).collect();
+        // One faulty validator in each seed: no more can be borne by the smallest set.
+        if scenario.traitors.is_empty() {
+            let node = random.index(scenario.validators);
+            match random.below(10) {
+                0..3 => scenario.faults.restored = Some(node),
+                3..5 => scenario.faults.record_lost = Some(node),
+                5..7 => scenario.twin = Some(node),
+                _ => {}
+            }
+        }
+        if random.chance(400) {
+            scenario.candidates = 2;
+            scenario.membership_every_us = pick(&mut random, &[60_000, 250_000]);
         }
         scenario
     }

@@ -3,15 +3,16 @@
 //! It does what `node` does with a host (carries out its actions in order), with one thing more: between any two actions
 //! the power may go.
 
-use super::application::{self, Application, Committed, FORBIDDEN, GENESIS, START_MS};
+use super::application::{self, Application, Committed, FORBIDDEN, GENESIS, Genesis, START_MS};
 use super::checker::{Checker, Violation};
 use super::keyed_hash::{KeyedHash, KeyedHashSigner};
 use super::network::Network;
 use super::node::{RecordOnDisk, SimulatedNode};
 use super::random::Random;
 use super::scenario::Scenario;
-use super::traitor::{Behavior, Side, Traitor};
-use crate::action::{Action, TimerId, ValidationId};
+use super::traitor::{Side, Traitor};
+use super::twins::{height_and_round, twin_heard};
+use crate::action::{Action, RetireReason, TimerId, ValidationId};
 use crate::config::{HostConfig, SigningRecord, Timeouts};
 use crate::context::ValidatorKey;
 use crate::event::{Event, Peer};
@@ -23,6 +24,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+/// Keys a node may use up while the set changes.
+const GENERATIONS: u8 = 6;
+
 /// Transactions in a block.
 const BLOCK_TRANSACTIONS_MAX: usize = 50;
 
@@ -32,6 +36,7 @@ const BLOCK_TRANSACTIONS_MAX: usize = 50;
 pub struct Counts {
     pub events: u64,
     pub messages_sent: u64,
+    pub consensus_messages: u64,
     pub crashes: u64,
     pub crashes_between_actions: u64,
     pub replays: u64,
@@ -43,6 +48,12 @@ pub struct Counts {
     pub disconnects: u64,
     pub notices: u64,
     pub keys_destroyed: u64,
+    pub keys_changed: u64,
+    pub changes_asked: u64,
+    pub set_changes: u64,
+    pub records_lost: u64,
+    pub pauses: u64,
+    pub clock_jumps: u64,
     pub syncs: u64,
     pub round_max: u32,
     pub empty_blocks: u64,
@@ -87,6 +98,9 @@ enum Happening {
     Partition { sides: u64, one_way: bool },
     PartitionEnd,
     Transaction,
+    Change,
+    Pause { node: usize, until_us: u64 },
+    ClockJump { node: usize, by_ms: i64 },
 }
 
 /// By time, then by order of scheduling.
@@ -118,7 +132,8 @@ struct World {
     nodes: Vec<SimulatedNode>,
     traitors: BTreeMap<usize, Traitor>,
     network: Network,
-    set: v1::ValidatorSet,
+    /// Keys that sign for more than one mind.
+    faulty_keys: Vec<ValidatorKey>,
     scheme: Arc<dyn SignatureScheme>,
     checker: Checker,
     trace: u64,
@@ -160,15 +175,14 @@ pub fn replay_every_prefix(scenario: &Scenario) -> (u64, Vec<Violation>) {
     world.run_until(scenario.faults.until_us, |_| false);
     let mut replayed = 0;
     for node in 0..scenario.validators {
-        let sim = &world.nodes[node];
-        let mut whole = sim.record.clone();
+        let Some(mut whole) = world.nodes[node].record().clone() else { continue };
         whole.sync();
         let whole = whole.read();
         for cut in 0..=whole.entries.len() {
             let entries = whole.entries[..cut].to_vec();
             let record = SigningRecord { height: whole.height, entries };
             let config = world.config(node);
-            let start = world.nodes[node].application.height_start(&world.set);
+            let start = world.nodes[node].application.height_start();
             let now_ms = world.clock_ms(node);
             replayed += 1;
             match Host::new(config, &start, record, now_ms) {
@@ -189,41 +203,64 @@ pub fn replay_every_prefix(scenario: &Scenario) -> (u64, Vec<Violation>) {
 impl World {
     fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
-        let count = scenario.validators + scenario.observers;
-        let signers: Vec<Arc<dyn Signer>> = (0..count)
+        let twins = usize::from(scenario.twin.is_some());
+        let singles = scenario.validators + scenario.observers + scenario.candidates;
+        let count = singles + twins;
+        let signer = |node: usize, generation: u8| {
+            let mut seed = [node as u8 + 1; 32];
+            seed[0] ^= generation << 5;
+            if scenario.ed25519 {
+                Arc::new(Ed25519Signer::new(&seed)) as Arc<dyn Signer>
+            } else {
+                Arc::new(KeyedHashSigner::new(seed))
+            }
+        };
+        let generations = if scenario.membership_every_us > 0 { GENERATIONS } else { 1 };
+        let signers: Vec<Vec<Arc<dyn Signer>>> = (0..count)
             .map(|index| {
-                let seed = [index as u8 + 1; 32];
-                if scenario.ed25519 {
-                    Arc::new(Ed25519Signer::new(&seed)) as Arc<dyn Signer>
-                } else {
-                    Arc::new(KeyedHashSigner::new(seed))
-                }
+                let node = if index == singles { scenario.twin.unwrap_or(index) } else { index };
+                let observes = index >= scenario.validators
+                    && index < scenario.validators + scenario.observers;
+                let own = if observes { 0 } else { generations };
+                (0..own).map(|generation| signer(node, generation)).collect()
             })
             .collect();
-        let keys: Vec<_> = signers.iter().map(|signer| ValidatorKey(signer.public_key())).collect();
-        let set = application::validator_set(&keys[..scenario.validators]);
+        let public = |of: &Vec<Arc<dyn Signer>>| -> Vec<ValidatorKey> {
+            of.iter().map(|signer| ValidatorKey(signer.public_key())).collect()
+        };
+        let keys: Vec<_> = signers.iter().take(singles).map(public).collect();
+        let is_twin = |index: usize| {
+            scenario.twin.is_some() && (index == singles || scenario.twin == Some(index))
+        };
+        let byzantine = |index: usize| scenario.traitors.contains(&index) || is_twin(index);
+        let faulty_keys =
+            (0..singles).filter(|node| byzantine(*node)).flat_map(|node| keys[node].clone());
+        let faulty_keys = faulty_keys.collect();
+        let genesis = Arc::new(Genesis { keys: keys.clone(), validators: scenario.validators });
         let scheme: Arc<dyn SignatureScheme> =
             if scenario.ed25519 { Arc::new(Ed25519) } else { Arc::new(KeyedHash) };
-        let honest = (0..count).map(|index| !scenario.traitors.contains(&index)).collect();
-        let mut checker = Checker::new(keys.clone(), set.clone(), honest, scheme.clone());
+        let honest = (0..count).map(|index| !byzantine(index)).collect();
+        let mut checker = Checker::new(honest, scheme.clone());
         checker.check_durability = scenario.check_durability;
         let nodes = signers
             .into_iter()
             .enumerate()
-            .map(|(index, signer)| {
+            .map(|(index, signers)| {
                 let skew = random.below(2 * scenario.skew_ms + 1) as i64 - scenario.skew_ms as i64;
                 SimulatedNode {
-                    key: keys[index],
-                    signer: (index < scenario.validators).then_some(signer),
-                    byzantine: scenario.traitors.contains(&index),
+                    records: signers.iter().map(|_| Some(RecordOnDisk::default())).collect(),
+                    signers,
+                    destroyed: BTreeSet::new(),
+                    generation: 0,
+                    byzantine: byzantine(index),
                     skew_ms: skew,
-                    record: RecordOnDisk::default(),
-                    application: Application::default(),
+                    application: Application::new(genesis.clone()),
                     mempool: BTreeSet::new(),
                     host: None,
                     life: 0,
                     crash_in: None,
                     dead: scenario.down == Some(index),
+                    paused_until_us: 0,
                 }
             })
             .collect();
@@ -237,8 +274,8 @@ impl World {
         };
         let victims = |traitor: usize| {
             let others = (0..scenario.validators).filter(|index| *index != traitor);
-            let behaviors = vec![Behavior::Equivocate, Behavior::Forge];
-            Traitor::new(GENESIS, others.map(|index| keys[index].0).collect(), behaviors)
+            let behaviors = scenario.behaviors.clone();
+            Traitor::new(GENESIS, others.map(|index| keys[index][0].0).collect(), behaviors)
         };
         let traitors = scenario.traitors.iter().map(|index| (*index, victims(*index))).collect();
         let mut world = Self {
@@ -249,7 +286,7 @@ impl World {
             nodes,
             traitors,
             network,
-            set,
+            faulty_keys,
             scheme,
             checker,
             trace: 0xCBF2_9CE4_8422_2325,
@@ -266,7 +303,9 @@ impl World {
     fn plan(&mut self) {
         let faults = self.scenario.faults.clone();
         for node in 0..self.nodes.len() {
-            self.schedule(node as u64, Happening::Start { node });
+            let late = self.scenario.late.filter(|late| late.0 == node);
+            let at = late.map_or(node as u64, |late| late.1);
+            self.schedule(at, Happening::Start { node });
         }
         let mut at = 0;
         loop {
@@ -289,12 +328,39 @@ impl World {
             at += self.random.between(20_000, 600_000);
             self.schedule(at, Happening::PartitionEnd);
         }
+        for at in self.moments(faults.pause_every_us, faults.until_us) {
+            let node = self.random.index(self.nodes.len());
+            let until_us = (at + self.random.below(2_000_000)).min(faults.until_us);
+            self.schedule(at, Happening::Pause { node, until_us });
+        }
+        for at in self.moments(faults.clock_jump_every_us, faults.until_us) {
+            let node = self.random.index(self.nodes.len());
+            let by_ms = self.random.below(6_001) as i64 - 3_000;
+            self.schedule(at, Happening::ClockJump { node, by_ms });
+        }
+        for at in self.moments(self.scenario.membership_every_us, faults.until_us.max(5_000_000)) {
+            self.schedule(at, Happening::Change);
+        }
         if self.scenario.transaction_every_us > 0 {
             self.schedule(self.scenario.transaction_every_us, Happening::Transaction);
         }
         if let Some((node, actions)) = self.scenario.crash_at {
             self.nodes[node].crash_in = Some(actions);
         }
+    }
+
+    /// Times about `every_us` apart; none if that is 0.
+    fn moments(&mut self, every_us: u64, until_us: u64) -> Vec<u64> {
+        let mut moments = Vec::new();
+        let mut at = 0;
+        while every_us > 0 {
+            at += self.random.between(every_us / 4, every_us * 2);
+            if at >= until_us {
+                break;
+            }
+            moments.push(at);
+        }
+        moments
     }
 
     fn schedule(&mut self, at: u64, happening: Happening) {
@@ -352,6 +418,10 @@ impl World {
             self.network.straggler_permille = 0;
         }
         for node in 0..self.nodes.len() {
+            // Somebody set the clocks right. What they dated meanwhile stays dated.
+            if self.scenario.faults.clock_jump_every_us > 0 {
+                self.nodes[node].skew_ms = 0;
+            }
             if self.scenario.crash_at.is_none() {
                 self.nodes[node].crash_in = None;
             }
@@ -360,7 +430,26 @@ impl World {
 
     // ------------------------------------------------------------------------------ happenings
 
+    /// The node something happens on, if a pause of it can hold that up.
+    const fn place(happening: &Happening) -> Option<usize> {
+        match happening {
+            Happening::Arrive { to: node, .. }
+            | Happening::Timer { node, .. }
+            | Happening::Build { node, .. }
+            | Happening::Verdict { node, .. }
+            | Happening::Persist { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
+        if let Some(node) = Self::place(&happening) {
+            let until_us = self.nodes[node].paused_until_us;
+            if until_us > self.now_us {
+                self.schedule(until_us, happening);
+                return;
+            }
+        }
         match happening {
             Happening::Arrive { to, from, packet } => self.arrive(to, from, packet),
             Happening::Timer { node, life, id } => {
@@ -372,7 +461,7 @@ impl World {
                 let sim = &self.nodes[node];
                 if sim.life == life && sim.is_up() && sim.application.tip() + 1 == height {
                     let pending = sim.pending(BLOCK_TRANSACTIONS_MAX);
-                    let block = sim.application.build(sim.key, self.clock_ms(node), &pending);
+                    let block = sim.application.build(sim.key(), self.clock_ms(node), &pending);
                     self.tell(node, Event::Built { height, round, block: Arc::new(block) });
                 }
             }
@@ -402,6 +491,15 @@ impl World {
             }
             Happening::PartitionEnd => self.network.partition = None,
             Happening::Transaction => self.submit(),
+            Happening::Change => self.change_members(),
+            Happening::Pause { node, until_us } => {
+                self.counts.pauses += 1;
+                self.nodes[node].paused_until_us = until_us;
+            }
+            Happening::ClockJump { node, by_ms } => {
+                self.counts.clock_jumps += 1;
+                self.nodes[node].skew_ms = (self.nodes[node].skew_ms + by_ms).clamp(-6_000, 6_000);
+            }
         }
     }
 
@@ -424,6 +522,25 @@ impl World {
         self.schedule(next, Happening::Transaction);
     }
 
+    /// Asks for a change of the validator set that is possible where a random node stands. Faulty validators stay.
+    fn change_members(&mut self) {
+        let mut stays = self.scenario.traitors.clone();
+        let faults = &self.scenario.faults;
+        let faulty = [self.scenario.twin, self.scenario.down, faults.restored, faults.record_lost];
+        stays.extend(faulty.into_iter().flatten());
+        let at = self.random.index(self.nodes.len());
+        let chain = &self.nodes[at].application;
+        let Some(change) = chain.draw_change(&mut self.random, &stays) else { return };
+        self.counts.changes_asked += 1;
+        let number = change.number();
+        self.receive_transaction(at, number);
+        for to in 0..self.nodes.len() {
+            if to != at {
+                self.send(at, to, &Packet::Transaction(number));
+            }
+        }
+    }
+
     fn receive_transaction(&mut self, node: usize, number: u64) {
         if self.nodes[node].is_up() && self.nodes[node].mempool.insert(number) {
             self.tell_pending(node);
@@ -440,7 +557,8 @@ impl World {
         let mut config = HostConfig::new(GENESIS, self.scheme.clone());
         let recent = sim.application.chain.iter().rev().take(8);
         config.recent_certificates = recent.map(|one| one.certificate.clone()).collect();
-        config.signer.clone_from(&sim.signer);
+        config.signer = sim.signer().cloned();
+        config.clock_behind_ms = self.scenario.clock_behind_ms;
         config.heartbeat_ms = self.scenario.heartbeat_ms;
         config.announce_ms = 100;
         config.sync_wait_ms = 20;
@@ -466,14 +584,21 @@ impl World {
         if self.nodes[node].is_up() || self.nodes[node].dead {
             return;
         }
+        let generation = self.nodes[node].generation_for_next_height();
+        self.nodes[node].generation = generation;
         let config = self.config(node);
         let sim = &mut self.nodes[node];
-        let record = sim.record.read();
+        // Whoever has no key has no record; whoever has a key and no record says so.
+        let record = match (config.signer.is_some(), sim.records.get(generation)) {
+            (true, Some(Some(record))) => record.read(),
+            (true, _) => SigningRecord::missing(),
+            (false, _) => SigningRecord::default(),
+        };
         if !record.entries.is_empty() {
             self.counts.replays += 1;
             self.counts.replayed_entries += record.entries.len() as u64;
         }
-        let start = sim.application.height_start(&self.set);
+        let start = sim.application.height_start();
         sim.life += 1;
         let now_ms = self.clock_ms(node);
         match Host::new(config, &start, record, now_ms) {
@@ -494,14 +619,30 @@ impl World {
             return;
         }
         self.counts.crashes += 1;
-        let kept = self.random.below(self.nodes[node].record.appended.len() as u64 + 1) as usize;
+        let has_key = !self.nodes[node].signers.is_empty();
+        let unsynced = if has_key {
+            self.nodes[node].record().as_ref().map_or(0, |record| record.appended.len())
+        } else {
+            0
+        };
+        let kept = self.random.below(unsynced as u64 + 1) as usize;
+        let lost = self.scenario.faults.record_lost == Some(node) && self.random.chance(500);
         let restored = self.scenario.faults.restored == Some(node) && self.random.chance(500);
         let back = self.random.between(1, 8);
         let sim = &mut self.nodes[node];
-        sim.record.tear(kept);
+        if has_key {
+            if let Some(record) = sim.record() {
+                record.tear(kept);
+            }
+            if lost {
+                self.counts.records_lost += 1;
+                *sim.record() = None;
+            }
+        }
         sim.host = None;
         sim.life += 1;
         sim.crash_in = None;
+        sim.paused_until_us = 0;
         sim.mempool.clear();
         if restored {
             self.counts.restores += 1;
@@ -518,15 +659,30 @@ impl World {
         self.counts.committed_transactions += numbers.len() as u64;
         self.counts.round_max = self.counts.round_max.max(committed.certificate.round);
         self.mix_bytes(&application::header_hash(&committed.block).0);
+        let (height, round) = (committed.certificate.height, committed.certificate.round);
+        if round > 0 && self.scenario.is_calm() {
+            self.checker.report(Violation::LostRound { height, round });
+        }
         let sim = &mut self.nodes[node];
         sim.application.commit(committed);
         for number in numbers {
             sim.mempool.remove(&number);
         }
-        let next = sim.application.height_start(&self.set);
+        let next = sim.application.height_start();
+        self.counts.set_changes += u64::from(next.validators != next.next_validators);
         // In this order: what the block took is pending no more when the next height may begin.
         self.tell_pending(node);
+        let life = self.nodes[node].life;
         self.tell(node, Event::Committed { next });
+        let sim = &mut self.nodes[node];
+        if sim.life == life && sim.generation_for_next_height() != sim.generation {
+            // Another key from here on: a new host, with that key's record. The old one has said what is to become of its.
+            sim.host = None;
+            sim.life += 1;
+            sim.crash_in = None;
+            self.counts.keys_changed += 1;
+            self.start(node);
+        }
     }
 
     fn arrive(&mut self, to: usize, from: usize, packet: Packet) {
@@ -576,6 +732,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: usize, packet: &Packet) {
         self.counts.messages_sent += 1;
+        self.counts.consensus_messages += u64::from(matches!(packet, Packet::Consensus(_)));
         for delay in self.network.delays(&mut self.random, from, to) {
             let packet = packet.clone();
             self.schedule(self.now_us + delay, Happening::Arrive { to, from, packet });
@@ -614,21 +771,29 @@ impl World {
     fn carry_out_one(&mut self, node: usize, action: Action) {
         let life = self.nodes[node].life;
         match action {
-            Action::ResetWal { height } => self.nodes[node].record.reset(height),
+            Action::ResetWal { height } => {
+                self.nodes[node].record().get_or_insert_default().reset(height);
+            }
             Action::Append(entry) => {
                 // A host that forgets to begin a record leaves it to whoever begins the file.
-                let record = &mut self.nodes[node].record;
+                let Some(record) = self.nodes[node].record() else { return };
                 record.height = record.height.max(entry.height);
                 record.append(entry);
             }
             Action::Sync => {
                 self.counts.syncs += 1;
-                self.nodes[node].record.sync();
+                if let Some(record) = self.nodes[node].record() {
+                    record.sync();
+                }
             }
             Action::Broadcast(message) => self.broadcast(node, message),
             Action::AnnounceTip { height } => {
-                let lie = self.nodes[node].byzantine && self.random.chance(200);
-                let tip = if lie { height + self.random.below(1_000) } else { height };
+                let lie = self.traitors.contains_key(&node) && self.random.chance(200);
+                let tip = match lie.then(|| self.random.below(4)) {
+                    None => height,
+                    Some(0) => u64::MAX,
+                    Some(_) => height + self.random.below(1_000),
+                };
                 for to in 0..self.nodes.len() {
                     if to != node {
                         self.send(node, to, &Packet::Tip(tip));
@@ -651,6 +816,10 @@ impl World {
             }
             Action::Decide { block, certificate, evidence } => {
                 self.counts.evidence += evidence.len() as u64;
+                for evidence in &evidence {
+                    let chain = &self.nodes[node].application;
+                    self.checker.on_evidence(node, chain, evidence, &self.faulty_keys);
+                }
                 let block = v1::Block::clone(&block);
                 let committed = Box::new(Committed { block, certificate });
                 let (first, last) = self.scenario.persist_us;
@@ -670,8 +839,29 @@ impl World {
                 self.checker.on_fault(node, usize::from(peer.0[0]) - 1, &"disconnected");
             }
             Action::Notice(_) => self.counts.notices += 1,
-            Action::DestroyKey { .. } => self.counts.keys_destroyed += 1,
-            Action::StopSigning { reason } => self.checker.on_stop(node, &reason),
+            Action::DestroyKey { .. } => {
+                self.counts.keys_destroyed += 1;
+                let key = self.nodes[node].key();
+                let chain = &self.nodes[node].application;
+                self.checker.on_key_destroyed(node, chain, &key);
+                let sim = &mut self.nodes[node];
+                *sim.record() = None;
+                sim.destroyed.insert(sim.generation);
+            }
+            Action::StopSigning { reason } => {
+                let sim = &self.nodes[node];
+                let unseated = !sim.application.is_seated(&sim.key());
+                let lost = self.scenario.faults.record_lost == Some(node);
+                let expected = match reason {
+                    // A record that was lost and one that was destroyed look the same to who starts.
+                    RetireReason::RecordMissing => lost || unseated,
+                    RetireReason::Unseated { .. } | RetireReason::Recorded => unseated,
+                    _ => false,
+                };
+                if !expected {
+                    self.checker.on_stop(node, &reason);
+                }
+            }
             Action::Halt { reason } => {
                 self.checker.on_stop(node, &reason);
                 // A traitor met its own lies; it comes back.
@@ -682,15 +872,30 @@ impl World {
 
     fn broadcast(&mut self, node: usize, message: v1::ConsensusMessage) {
         self.mix_bytes(&encode(&message));
-        let record = &self.nodes[node].record;
-        self.checker.on_release(node, &message, &record.durable);
+        let key = self.nodes[node].key();
+        if let Some(Some(record)) = self.nodes[node].records.get(self.nodes[node].generation) {
+            self.checker.on_release((node, key), &message, &record.durable);
+        }
+        let (height, round) = height_and_round(&message);
+        let twin = self.scenario.twin.map(|twin| (twin, self.nodes.len() - 1));
         let invalid_permille = self.scenario.faults.invalid_permille;
         let honest = Packet::Consensus(Arc::new(message.clone()));
         for to in 0..self.nodes.len() {
             if to == node {
                 continue;
             }
-            let signer = self.nodes[node].signer.clone();
+            if let Some((first, second)) = twin {
+                let pair = [first, second];
+                let deaf = |of: usize, other: usize| {
+                    pair.contains(&of)
+                        && twin_heard(self.scenario.seed, height, round, other)
+                            != usize::from(of == second)
+                };
+                if !self.healed && (deaf(node, to) || deaf(to, node)) {
+                    continue;
+                }
+            }
+            let signer = self.nodes[node].signer().cloned();
             match (self.traitors.get_mut(&node), signer) {
                 (Some(traitor), Some(signer)) => {
                     traitor.observe(&message);
