@@ -5,6 +5,8 @@
 //! Two bugs show in no run, and are here as such: without the index of its record, and without the sign guard alone, a
 //! correct core signs the same again. Both are there for the day on which the core errs.
 
+#![allow(clippy::print_stdout, reason = "figures, for who runs this with --nocapture")]
+
 use sillok_consensus::testing::{Faults, Mutant, Scenario, Violation, run};
 
 /// What was seen at the first seed that showed anything.
@@ -121,7 +123,7 @@ fn a_clock_that_is_asked_about_a_block_made_before_is_noticed() {
 fn a_key_that_signs_without_its_record_is_noticed() {
     check_in(Mutant::SignWithoutRecord, 30, |seed| {
         let faults = Faults {
-            record_lost: Some(seed as usize % 4),
+            record_lost: usize::try_from(seed % 4).ok(),
             crash_every_us: 30_000,
             until_us: 2_000_000,
             ..Faults::default()

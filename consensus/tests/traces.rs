@@ -15,6 +15,7 @@
 //! - *Steps that end a trace.* A model run may stop before a vote that follows from what was delivered; then the host has
 //!   said more.
 
+#![allow(clippy::print_stdout, reason = "figures, for who runs this with --nocapture")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 use sillok_consensus::testing::{KeyedHash, KeyedHashSigner};

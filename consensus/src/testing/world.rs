@@ -352,9 +352,12 @@ impl World {
     /// Times about `every_us` apart; none if that is 0.
     fn moments(&mut self, every_us: u64, until_us: u64) -> Vec<u64> {
         let mut moments = Vec::new();
-        let mut at = 0;
-        while every_us > 0 {
-            at += self.random.between(every_us / 4, every_us * 2);
+        if every_us == 0 {
+            return moments;
+        }
+        loop {
+            let last = moments.last().copied().unwrap_or(0);
+            let at = last + self.random.between(every_us / 4, every_us * 2);
             if at >= until_us {
                 break;
             }
