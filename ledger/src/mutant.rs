@@ -11,21 +11,48 @@ pub enum Mutant {
     MembershipOneHeightEarly,
     /// What authors signed is not looked for in the replay window: one signature runs in two transactions.
     ReplayNotChecked,
+    /// That a submitter may act is remembered by transaction id and outlives a rotation of its key.
+    VerdictById,
+    /// The state of a block is written when it is found valid, before anything certifies it.
+    StateBeforeCertificate,
+    /// Outcomes are kept as "the pending state": that of a proposal which was dropped is persisted with another block.
+    OutcomeReused,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::MembershipOneHeightEarly, Self::ReplayNotChecked];
+    pub const ALL: [Self; 5] = [
+        Self::MembershipOneHeightEarly,
+        Self::ReplayNotChecked,
+        Self::VerdictById,
+        Self::StateBeforeCertificate,
+        Self::OutcomeReused,
+    ];
 }
 
 #[cfg(feature = "testing")]
 mod switch {
     use super::Mutant;
+    use sillok_proto::Hash;
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
     thread_local! {
         static ON: RefCell<BTreeSet<Mutant>> = const { RefCell::new(BTreeSet::new()) };
+        /// Of [`Mutant::VerdictById`].
+        static ACTED: RefCell<BTreeSet<Hash>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// Whether [`Mutant::VerdictById`] remembers that the submitter of this transaction may act.
+    #[must_use]
+    pub(crate) fn remembers(id: &Hash) -> bool {
+        is(Mutant::VerdictById) && ACTED.with_borrow(|acted| acted.contains(id))
+    }
+
+    pub(crate) fn remember(id: &Hash) {
+        if is(Mutant::VerdictById) {
+            ACTED.with_borrow_mut(|acted| acted.insert(*id));
+        }
     }
 
     /// Puts back what was on before, also when a panic ends the run.
@@ -52,6 +79,8 @@ mod switch {
 
 #[cfg(feature = "testing")]
 pub use switch::{is, with};
+#[cfg(feature = "testing")]
+pub(crate) use switch::{remember, remembers};
 
 /// Is this bug on? Never, outside of tests.
 #[cfg(not(feature = "testing"))]
@@ -59,6 +88,14 @@ pub use switch::{is, with};
 pub const fn is(_: Mutant) -> bool {
     false
 }
+
+#[cfg(not(feature = "testing"))]
+pub(crate) const fn remembers(_: &sillok_proto::Hash) -> bool {
+    false
+}
+
+#[cfg(not(feature = "testing"))]
+pub(crate) const fn remember(_: &sillok_proto::Hash) {}
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {

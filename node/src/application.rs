@@ -9,6 +9,7 @@ use crate::mempool::Pending;
 use crate::storage::StorageError;
 use prost::Message;
 use sillok_consensus::{Event, HeightStart, ValidationId, ValidatorKey, Verdict};
+use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::{
     AdmissionError, BlockError, Outcome, Tip, TransactionLeaf, header_hash, merkle_log, proposers,
 };
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub const ROUNDS_BEFORE_LEAVING_OUT: u32 = 2;
 /// After this many it proposes an empty block.
 pub const ROUNDS_BEFORE_EMPTY: u32 = 4;
+/// For this many heights a proposer leaves out what may have failed the rounds of one.
+const HEIGHTS_LEFT_OUT: u64 = 100;
 /// Room for the envelope and the certificates around blocks in an answer, in bytes.
 const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Most blocks in an answer.
@@ -58,6 +61,11 @@ pub struct Application {
     outcomes: BTreeMap<Hash, Outcome>,
     /// Transactions of the proposals seen at this height.
     proposed: BTreeSet<Hash>,
+    /// Those of them that stood in a proposal on which this build and the proposer's do not agree.
+    suspects: BTreeSet<Hash>,
+    /// Transactions left out of our proposals, and the height until which: else one transaction that two builds read
+    /// differently would cost rounds at every height until its time is over (PROTOCOL II.3).
+    left_out: BTreeMap<Hash, u64>,
 }
 
 /// A block to be built; runs on any thread.
@@ -146,7 +154,14 @@ impl Application {
     /// The record of a node whose blocks carry `proposer`.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, proposer: Option<[u8; 32]>) -> Self {
-        Self { ledger, proposer, outcomes: BTreeMap::new(), proposed: BTreeSet::new() }
+        Self {
+            ledger,
+            proposer,
+            outcomes: BTreeMap::new(),
+            proposed: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            left_out: BTreeMap::new(),
+        }
     }
 
     /// The record.
@@ -158,11 +173,10 @@ impl Application {
     /// [`sillok_consensus::Action::Build`].
     #[must_use]
     pub fn build(&self, height: u64, round: u32) -> BuildJob {
-        let left_out = if round >= ROUNDS_BEFORE_LEAVING_OUT {
-            self.proposed.clone()
-        } else {
-            BTreeSet::new()
-        };
+        let mut left_out: BTreeSet<Hash> = self.left_out.keys().copied().collect();
+        if round >= ROUNDS_BEFORE_LEAVING_OUT {
+            left_out.extend(&self.proposed);
+        }
         BuildJob {
             ledger: self.ledger.clone(),
             height,
@@ -211,13 +225,24 @@ impl Application {
         let Validated { request, height, hash, certified, proposed, result } = validated;
         // Late answers are of a height that is over.
         let current = height == self.ledger.tip().height() + 1;
+        let disagrees = match &result {
+            Ok(outcome) => outcome.hash != hash,
+            Err(BlockError::Header { field, .. }) => *field == "state_root",
+            Err(error) => matches!(error, BlockError::Panicked),
+        };
         if current {
+            if disagrees {
+                self.suspects.extend(&proposed);
+            }
             // Also of blocks that were refused: theirs are the ones that may have failed (PROTOCOL II.3).
             self.proposed.extend(proposed);
         }
         let verdict = match result {
             Ok(outcome) if outcome.hash == hash => {
                 if current {
+                    if is(Mutant::StateBeforeCertificate) {
+                        self.ledger.storage.write_state(&outcome)?;
+                    }
                     self.outcomes.insert(outcome.hash, outcome);
                 }
                 Verdict::Valid
@@ -249,7 +274,12 @@ impl Application {
     ) -> Result<Vec<Event>, ApplicationError> {
         let hash = header_hash(&block.header.clone().unwrap_or_default());
         let height = certificate.height;
-        let outcome = match self.outcomes.remove(&hash) {
+        let kept = if is(Mutant::OutcomeReused) {
+            self.outcomes.pop_first().map(|(_, outcome)| outcome)
+        } else {
+            self.outcomes.remove(&hash)
+        };
+        let outcome = match kept {
             Some(outcome) => outcome,
             // After a restart the replay may decide a block that this process never executed.
             None => self.ledger.execute(block).map_err(|error| match error {
@@ -271,6 +301,13 @@ impl Application {
         }
         self.outcomes.clear();
         self.proposed.clear();
+        let suspects = std::mem::take(&mut self.suspects);
+        self.left_out.retain(|_, until| *until > height);
+        // One bad proposal is a liar's; with rounds lost to it, it is likely the transactions'.
+        if certificate.round >= ROUNDS_BEFORE_LEAVING_OUT {
+            let until = height.saturating_add(HEIGHTS_LEFT_OUT);
+            self.left_out.extend(suspects.into_iter().map(|id| (id, until)));
+        }
         // First, or the next height begins for what this block has just taken, and is empty.
         let pending = *self.ledger.watch_pending().borrow();
         Ok(vec![Event::TransactionsPending(pending), Event::Committed { next: height_start(&tip) }])

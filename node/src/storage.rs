@@ -266,6 +266,33 @@ impl Storage {
         self.disk.write(batch, true)
     }
 
+    /// The state after a block: tree nodes, leaves with those before them, documents and heads.
+    fn put_state(&self, batch: &mut Batch, outcome: &Outcome) -> Result<(), StorageError> {
+        let height = outcome.header.height;
+        put_tree(batch, &outcome.tree);
+        for (leaf, value) in &outcome.changes.leaves {
+            if let Some(before) = self.get(LEAVES, &leaf.0)? {
+                let version = be_u64(&before).ok_or_else(|| damaged("a leaf has no version"))?;
+                batch.put(OLD_LEAVES, old_leaf_key(leaf, version), &before[8..]);
+            }
+            batch.put(LEAVES, leaf.0, versioned(height, value));
+        }
+        for (hash, document) in &outcome.changes.documents {
+            batch.put(DOCUMENTS, hash.0, encode(document));
+        }
+        for (hash, head) in &outcome.changes.heads {
+            batch.put(HEADS, hash.0, encode(head));
+        }
+        Ok(())
+    }
+
+    /// Writes the state after a block and nothing else: a bug to be noticed (`Mutant::StateBeforeCertificate`).
+    pub(crate) fn write_state(&self, outcome: &Outcome) -> Result<(), StorageError> {
+        let mut batch = Batch::default();
+        self.put_state(&mut batch, outcome)?;
+        self.disk.write(batch, true)
+    }
+
     /// Persists a decided block in one atomic synced write. `tip` is the tip after it, `history` the nodes of the
     /// header log that it completed.
     ///
@@ -286,20 +313,7 @@ impl Storage {
         let mut batch = Batch::default();
         batch.put(BLOCKS, key, encode(block));
         batch.put(CERTIFICATES, key, encode(certificate));
-        put_tree(&mut batch, &outcome.tree);
-        for (leaf, value) in &outcome.changes.leaves {
-            if let Some(before) = self.get(LEAVES, &leaf.0)? {
-                let version = be_u64(&before).ok_or_else(|| damaged("a leaf has no version"))?;
-                batch.put(OLD_LEAVES, old_leaf_key(leaf, version), &before[8..]);
-            }
-            batch.put(LEAVES, leaf.0, versioned(height, value));
-        }
-        for (hash, document) in &outcome.changes.documents {
-            batch.put(DOCUMENTS, hash.0, encode(document));
-        }
-        for (hash, head) in &outcome.changes.heads {
-            batch.put(HEADS, hash.0, encode(head));
-        }
+        self.put_state(&mut batch, outcome)?;
         let mut events = BlockEvents::default();
         for (index, (leaf, heads)) in outcome.transactions.iter().zip(&outcome.heads).enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
