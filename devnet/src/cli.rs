@@ -86,6 +86,8 @@ pub enum Command {
     Liar(LiarArgs),
     /// Kill validators at random moments under load and check that nothing is lost
     KillTest(KillTest),
+    /// Run whole nodes in a simulated world: virtual time, faults and traitors from a seed
+    Sim(crate::sim::SimArgs),
 }
 
 /// `up`.
@@ -216,6 +218,9 @@ impl Cli {
             Command::Tour { json } => tour::run(&mut open()?, json).await,
             Command::Liar(liar) => run_liar(&directory, liar, style).await,
             Command::KillTest(test) => kill_test::run(&mut open()?, &test).await,
+            Command::Sim(args) => {
+                tokio::task::spawn_blocking(move || crate::sim::command(&args)).await?
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //!        └── setup ── network ── status     making, running and watching a network
 //!   reader   submit ── scene                using it as a client
 //!        tour   load   kill_test   liar     what is shown with it
+//!   sim                                     whole nodes in one thread and virtual time, from a seed
 //! ```
 //!
 //! Reading order: as the modules are declared. Nothing here is production code, and nothing here is a rule: what holds
@@ -29,6 +30,8 @@ pub mod kill_test;
 pub mod liar;
 pub mod load;
 pub mod tour;
+
+pub mod sim;
 
 pub mod cli;
 pub mod console;

@@ -1,0 +1,431 @@
+//! What must hold whatever happens. The checker sees what leaves honest nodes, what they commit and what they show, and
+//! nothing else: it does not know which faults or bugs are switched on.
+
+use super::keys::Signatures;
+use super::reference::Reference;
+use sillok_consensus::SignatureScheme;
+use sillok_ledger::{Chain, CheckedTransaction, TreeKey, header_hash, validator_set_hash};
+use sillok_node::ledger::Ledger;
+use sillok_proto::v1::consensus_message::Message;
+use sillok_proto::{Hash, Tag, encode, v1};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A rule that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "fields are named for what they hold, and the message says it")]
+pub enum Violation {
+    /// Two honest nodes committed different blocks at one height.
+    Agreement { height: u64, one: Hash, other: Hash, node: usize },
+    /// An honest node committed a block that executing the record once more refuses.
+    InvalidCommit { height: u64, node: usize, reason: String },
+    /// An honest node holds another state than the record gives.
+    OtherState { height: u64, node: usize, what: String },
+    /// An honest validator voted for, or proposed, a block that no chain allows.
+    InvalidVote { height: u64, node: usize, header: Hash },
+    /// An honest validator released two different statements for one height, round and step.
+    SecondSignature { height: u64, round: u32, step: &'static str, node: usize },
+    /// A statement left before it was durable.
+    ReleasedBeforeDurable { height: u64, round: u32, step: &'static str, node: usize },
+    /// A commit certificate is not by more than two thirds of the set of its height.
+    BadCertificate { height: u64, node: usize, reason: String },
+    /// A transaction, or what an author signed, was committed twice.
+    TwiceCommitted { what: &'static str, name: Hash, height: u64, node: usize },
+    /// A node showed a transaction as committed that is not where it said.
+    AcknowledgedAndLost { transaction: Hash, height: u64, node: usize },
+    /// A read showed what the record does not hold at that height, or hid what it does.
+    WrongRead { height: u64, node: usize, reason: String },
+    /// An honest node was blamed by another.
+    HonestBlamed { node: usize, by: usize, reason: String },
+    /// An honest node stopped, or stopped signing, without cause.
+    Stopped { node: usize, reason: String },
+    /// Nothing went wrong and a height took more rounds than one.
+    LostRound { height: u64, round: u32, node: usize },
+    /// After every fault was healed the network, or one node of it, did not go on.
+    Stuck { node: usize, tip: u64, wanted: u64 },
+    /// After every fault was healed a transaction was not ordered.
+    NotOrdered { transaction: Hash },
+    /// One transaction that the software cannot bear cost more rounds than it may.
+    CostlyPoison { height: u64, round: u32 },
+    /// A panic outside of where panics are expected.
+    Panicked { reason: String },
+}
+
+impl Violation {
+    /// The name of the rule.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Agreement { .. } => "agreement",
+            Self::InvalidCommit { .. } => "validity of commits",
+            Self::OtherState { .. } => "state roots equal",
+            Self::InvalidVote { .. } => "validity of votes",
+            Self::SecondSignature { .. } => "no second signature",
+            Self::ReleasedBeforeDurable { .. } => "durable before released",
+            Self::BadCertificate { .. } => "certificates by the set of their height",
+            Self::TwiceCommitted { .. } => "once only",
+            Self::AcknowledgedAndLost { .. } => "nothing acknowledged is lost",
+            Self::WrongRead { .. } => "linearizable reads",
+            Self::HonestBlamed { .. } => "no honest node blamed",
+            Self::Stopped { .. } => "no honest node stopped",
+            Self::LostRound { .. } => "no round lost without cause",
+            Self::Stuck { .. } | Self::NotOrdered { .. } => "progress after healing",
+            Self::CostlyPoison { .. } => "poison costs at most five rounds",
+            Self::Panicked { .. } => "no panic",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self:?}", self.rule())
+    }
+}
+
+type StepKey = ([u8; 32], u64, u32, &'static str);
+
+pub(super) struct Checker {
+    genesis: Hash,
+    scheme: Arc<dyn SignatureScheme>,
+    pub(super) reference: Reference,
+    /// Honest validator keys of all lives, and whose they are.
+    keys: BTreeMap<[u8; 32], usize>,
+    honest: Vec<bool>,
+    pub(super) check_durability: bool,
+    /// Nothing goes wrong in this run.
+    pub(super) calm: bool,
+    said: BTreeMap<StepKey, Vec<u8>>,
+    /// Blocks that traitors made against the rules.
+    pub(super) forbidden: BTreeSet<Hash>,
+    /// Transaction ids and authors' statements, and the height of each.
+    ran: BTreeMap<Hash, u64>,
+    pub(super) violations: Vec<Violation>,
+}
+
+impl Checker {
+    pub(super) fn new(chain: &Chain, signatures: Signatures, honest: Vec<bool>) -> Self {
+        Self {
+            genesis: *chain.hash(),
+            scheme: signatures.scheme(),
+            reference: Reference::new(chain, signatures),
+            keys: BTreeMap::new(),
+            honest,
+            check_durability: true,
+            calm: false,
+            said: BTreeMap::new(),
+            forbidden: BTreeSet::new(),
+            ran: BTreeMap::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    /// From now on `node` signs with `key`.
+    pub(super) fn knows(&mut self, node: usize, key: [u8; 32]) {
+        if self.honest[node] {
+            self.keys.insert(key, node);
+        }
+    }
+
+    pub(super) fn on_fault(&mut self, by: usize, node: usize, reason: &dyn fmt::Display) {
+        if self.honest[by] && self.honest[node] {
+            self.report(Violation::HonestBlamed { node, by, reason: reason.to_string() });
+        }
+    }
+
+    pub(super) fn on_stop(&mut self, node: usize, reason: &dyn fmt::Display) {
+        if self.honest[node] {
+            self.report(Violation::Stopped { node, reason: reason.to_string() });
+        }
+    }
+
+    /// A message leaves honest `node`: nothing in it that bears an honest signature may contradict what left before, in
+    /// any life and from any node.
+    pub(super) fn on_release(
+        &mut self,
+        node: usize,
+        own: Option<[u8; 32]>,
+        message: &v1::ConsensusMessage,
+        ever_durable: &BTreeSet<Vec<u8>>,
+    ) {
+        for said in statements_of(message) {
+            self.on_statement(node, own, &said, ever_durable);
+        }
+    }
+
+    fn on_statement(
+        &mut self,
+        node: usize,
+        own: Option<[u8; 32]>,
+        said: &Said<'_>,
+        ever_durable: &BTreeSet<Vec<u8>>,
+    ) {
+        let Ok(key) = <[u8; 32]>::try_from(said.validator) else { return };
+        let Some(signer) = self.keys.get(&key).copied() else { return };
+        let (height, round, step) = (said.height, said.round, said.step);
+        if own == Some(key) {
+            let header = Hash::from_slice(said.header);
+            if let Some(header) = header.filter(|header| self.forbidden.contains(header)) {
+                self.report(Violation::InvalidVote { height, node, header });
+            }
+            if self.check_durability && !ever_durable.contains(said.signature) {
+                self.report(Violation::ReleasedBeforeDurable { height, round, step, node });
+            }
+        }
+        let mut content = said.header.to_vec();
+        content.extend_from_slice(&said.pol_round.to_be_bytes());
+        let before = self.said.entry((key, height, round, step)).or_insert_with(|| content.clone());
+        if *before != content {
+            self.report(Violation::SecondSignature { height, round, step, node: signer });
+        }
+    }
+
+    /// Honest `node` has committed a block: `ledger` holds it.
+    pub(super) fn on_commit(
+        &mut self,
+        node: usize,
+        ledger: &Ledger,
+        block: &v1::Block,
+        certificate: &v1::CommitCertificate,
+    ) {
+        let header = block.header.clone().unwrap_or_default();
+        let (height, hash) = (header.height, header_hash(&header));
+        if height == self.reference.height() + 1 {
+            if let Err(reason) = self.reference.execute(block) {
+                self.report(Violation::InvalidCommit { height, node, reason });
+                return;
+            }
+            self.note_once(node, height, block);
+        }
+        let Some(decided) = self.reference.decided(height) else {
+            let reason = "it follows nothing that was committed".to_owned();
+            self.report(Violation::InvalidCommit { height, node, reason });
+            return;
+        };
+        if decided.hash != hash {
+            let one = decided.hash;
+            self.report(Violation::Agreement { height, one, other: hash, node });
+            return;
+        }
+        if let Err(reason) = self.certifies(certificate, &header) {
+            self.report(Violation::BadCertificate { height, node, reason });
+        }
+        if self.calm && certificate.round > 0 {
+            self.report(Violation::LostRound { height, round: certificate.round, node });
+        }
+        if let Some(what) = self.differs(ledger, height, false) {
+            self.report(Violation::OtherState { height, node, what });
+        }
+    }
+
+    /// Every transaction and every statement of an author stands in the record once.
+    fn note_once(&mut self, node: usize, height: u64, block: &v1::Block) {
+        for transaction in &block.transactions {
+            let Ok(checked) = CheckedTransaction::check(&self.genesis, transaction) else {
+                continue;
+            };
+            for (nth, (name, _)) in checked.replay_entries().into_iter().enumerate() {
+                if self.ran.insert(name, height).is_some() {
+                    let what = if nth == 0 { "transaction" } else { "author's statement" };
+                    self.report(Violation::TwiceCommitted { what, name, height, node });
+                }
+            }
+        }
+    }
+
+    /// What `ledger` holds otherwise than the record at `height`: of what that block wrote, or of everything.
+    fn differs(&self, ledger: &Ledger, height: u64, everything: bool) -> Option<String> {
+        let decided = self.reference.decided(height)?;
+        let state = ledger.storage.at(height);
+        let differs = |key: &TreeKey| {
+            let found = sillok_ledger::StateView::leaf(&state, key).ok().flatten();
+            found.as_ref() != self.reference.leaf(key, height)
+        };
+        let wrong = if everything {
+            self.reference.leaves().find(|key| differs(key))
+        } else {
+            decided.wrote.iter().find(|key| differs(key))
+        };
+        if let Some(key) = wrong {
+            return Some(format!("leaf {}", hex::encode(key.0)));
+        }
+        let header = ledger.storage.header(height).ok().flatten();
+        (header.as_ref() != Some(&decided.header)).then(|| "its header".to_owned())
+    }
+
+    /// A node, at rest: does it hold the record up to its tip?
+    pub(super) fn on_rest(&mut self, node: usize, ledger: &Ledger) {
+        let tip = ledger.tip();
+        let height = tip.height();
+        if height == 0 {
+            return;
+        }
+        let hash = self.reference.decided(height).map(|decided| decided.hash);
+        if hash != Some(tip.hash) {
+            let (one, other) = (hash.unwrap_or_default(), tip.hash);
+            self.report(Violation::Agreement { height, one, other, node });
+            return;
+        }
+        if let Some(what) = self.differs(ledger, height, true) {
+            self.report(Violation::OtherState { height, node, what });
+        }
+        if height == self.reference.height() {
+            let ought = self.reference.tip();
+            let same = ought.validators == tip.validators
+                && ought.next_validators == tip.next_validators
+                && ought.history.root() == tip.history.root()
+                && ought.recent == tip.recent
+                && ought.replay == tip.replay;
+            if !same {
+                let what = "the tip: sets, header log, last headers or replay window".to_owned();
+                self.report(Violation::OtherState { height, node, what });
+            }
+        }
+    }
+
+    /// Written apart from the host's and the ledger's own checks, from PROTOCOL §6.2: more than two thirds of the set that
+    /// the record fixed for this height.
+    fn certifies(
+        &self,
+        certificate: &v1::CommitCertificate,
+        header: &v1::Header,
+    ) -> Result<(), String> {
+        let height = header.height;
+        let hash = header_hash(header);
+        let (Some(set), Some(next)) = (self.reference.set(height), self.reference.set(height + 1))
+        else {
+            return Err("no set is known".to_owned());
+        };
+        let named = header.validator_set_hash == validator_set_hash(set).0
+            && header.next_validator_set_hash == validator_set_hash(next).0;
+        if !named {
+            return Err("its header names other sets than the record fixed".to_owned());
+        }
+        let statement =
+            v1::VoteStatement { height, round: certificate.round, header_hash: hash.to_vec() };
+        let message = Tag::SignPrecommit.signed_string(&self.genesis, &encode(&statement));
+        let good = certificate.signatures.iter().all(|signed| {
+            let member = set.validators.get(signed.validator as usize);
+            let key = member.and_then(|member| member.public_key.as_slice().try_into().ok());
+            let signature = signed.signature.as_slice().try_into().ok();
+            matches!((key, signature), (Some(key), Some(signature))
+                if self.scheme.verify(key, &message, signature))
+        });
+        let ascending = certificate.signatures.is_sorted_by(|a, b| a.validator < b.validator);
+        if !(good && ascending && certificate.height == height && certificate.header_hash == hash.0)
+        {
+            return Err("a signature is not of a member of its set".to_owned());
+        }
+        if 3 * certificate.signatures.len() <= 2 * set.validators.len() {
+            return Err("it is not more than two thirds".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A node says where a transaction was committed.
+    pub(super) fn on_acknowledged(
+        &mut self,
+        node: usize,
+        transaction: Hash,
+        height: u64,
+        index: u32,
+    ) {
+        let there = self
+            .reference
+            .decided(height)
+            .and_then(|decided| decided.transactions.get(index as usize));
+        if there != Some(&transaction) {
+            self.report(Violation::AcknowledgedAndLost { transaction, height, node });
+        }
+    }
+
+    /// A node shows what a leaf holds at its tip, to somebody who has seen `min_height`.
+    pub(super) fn on_read(
+        &mut self,
+        node: usize,
+        key: &TreeKey,
+        height: u64,
+        min_height: u64,
+        shown: Option<&Vec<u8>>,
+    ) {
+        let reason = if height < min_height {
+            format!("an answer of height {height} to who has seen {min_height}")
+        } else if height > self.reference.height() {
+            "nobody has committed that height".to_owned()
+        } else {
+            match (shown, self.reference.leaf(key, height)) {
+                (one, other) if one == other => return,
+                (None, Some(_)) => "it hides what was written".to_owned(),
+                (Some(_), None) => "it shows what was not written".to_owned(),
+                _ => "it shows another value".to_owned(),
+            }
+        };
+        self.report(Violation::WrongRead { height, node, reason });
+    }
+}
+
+/// A signed statement inside a message.
+struct Said<'a> {
+    step: &'static str,
+    height: u64,
+    round: u32,
+    header: &'a [u8],
+    pol_round: u32,
+    validator: &'a [u8],
+    signature: &'a Vec<u8>,
+}
+
+fn of_vote(vote: &v1::SignedVote) -> Option<Said<'_>> {
+    let statement = vote.statement.as_ref()?;
+    let prevote = vote.r#type == i32::from(v1::VoteType::Prevote);
+    Some(Said {
+        step: if prevote { "prevote" } else { "precommit" },
+        height: statement.height,
+        round: statement.round,
+        header: &statement.header_hash,
+        pol_round: 0,
+        validator: &vote.validator,
+        signature: &vote.signature,
+    })
+}
+
+/// Every signed statement in a message, those inside certificates too.
+fn statements_of(message: &v1::ConsensusMessage) -> Vec<Said<'_>> {
+    match &message.message {
+        Some(Message::Vote(vote)) => of_vote(vote).into_iter().collect(),
+        Some(Message::Proposal(proposal)) => {
+            let Some(statement) = &proposal.statement else { return Vec::new() };
+            vec![Said {
+                step: "proposal",
+                height: statement.height,
+                round: statement.round,
+                header: &statement.header_hash,
+                pol_round: statement.pol_round,
+                validator: &proposal.validator,
+                signature: &proposal.signature,
+            }]
+        }
+        Some(Message::PolkaCertificate(certificate)) => certificate
+            .signatures
+            .iter()
+            .map(|signed| Said {
+                step: "prevote",
+                height: certificate.height,
+                round: certificate.round,
+                header: &certificate.header_hash,
+                pol_round: 0,
+                validator: &signed.validator,
+                signature: &signed.signature,
+            })
+            .collect(),
+        Some(Message::RoundCertificate(certificate)) => {
+            certificate.votes.iter().filter_map(of_vote).collect()
+        }
+        None => Vec::new(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Bugs switched on for a run, and the table that says at which seed each is caught, and by which rule.
+
+use super::scenario::{Change, Faults, Scenario};
+use super::world::run;
+use serde::Serialize;
+use sillok_consensus::testing::{Behavior, Mutant as HostMutant};
+use sillok_ledger::mutant::{self, Mutant as NodeMutant};
+
+/// Bugs in every honest node of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutants {
+    /// Of the ordering host.
+    pub host: Vec<HostMutant>,
+    /// Of the rules and of the node around them.
+    pub node: Vec<NodeMutant>,
+}
+
+impl Mutants {
+    /// Runs what belongs to a node; only an honest one has the bugs.
+    pub(super) fn within<T>(&self, honest: bool, run: impl FnOnce() -> T) -> T {
+        let bugs: &[NodeMutant] = if honest { &self.node } else { &[] };
+        mutant::with(bugs, run)
+    }
+}
+
+/// A bug of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// What it is called in the table.
+    pub bug: &'static str,
+    /// In the host.
+    pub host: &'static [HostMutant],
+    /// In the rules or the node.
+    pub node: &'static [NodeMutant],
+    /// Within how many seeds it is to be caught.
+    pub seeds: u64,
+    /// What makes it likelier to show, whatever it is: a bug that needs a rare fault is not to cost hours.
+    pub shape: fn(&mut Scenario),
+}
+
+/// When a bug was caught.
+#[derive(Debug, Clone, Serialize)]
+pub struct Caught {
+    /// The bug.
+    pub bug: &'static str,
+    /// The first seed at which a rule did not hold.
+    pub seed: Option<u64>,
+    /// Which rule.
+    pub rule: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+const fn host(bug: &'static str, host: &'static [HostMutant]) -> Entry {
+    Entry { bug, host, node: &[], seeds: 400, shape: |_| {} }
+}
+
+const fn node(bug: &'static str, node: &'static [NodeMutant]) -> Entry {
+    Entry { bug, host: &[], node, seeds: 400, shape: |_| {} }
+}
+
+/// Every bug that the simulation must notice. Not here is what is defence in depth and shows in no run alone: the sign
+/// guard, and telling the core in advance what its record holds.
+pub const TABLE: &[Entry] = &[
+    host("record not replayed after a restart", &[HostMutant::NoWalReplay]),
+    host("record not fed to the core", &[HostMutant::RecordNotFed]),
+    host("published before it is durable", &[HostMutant::PublishBeforeSync]),
+    // The core alone never asks for a second signature, so the guard is missed only where something else fails too.
+    host(
+        "no sign guard, and a record not fed",
+        &[HostMutant::NoSignGuard, HostMutant::RecordNotFed],
+    ),
+    Entry { shape: calm, ..host("timers of a past height", &[HostMutant::StaleTimers]) },
+    host("no block sync", &[HostMutant::NoSync]),
+    host("votes never repeated", &[HostMutant::NoRepublish]),
+    host("proposals fed without a verdict", &[HostMutant::AcceptInvalid]),
+    host("signatures not checked", &[HostMutant::SkipSignatureCheck]),
+    host("record kept from height to height", &[HostMutant::WalNotReset]),
+    Entry {
+        shape: lossy_with_tight_clocks,
+        ..host("clock applied to a re-proposal", &[HostMutant::ClockOnReproposal])
+    },
+    host("the core answered before the replay is over", &[HostMutant::AnswerBeforeReplay]),
+    host("a height begun twice", &[HostMutant::StartHeightTwice]),
+    Entry {
+        shape: with_early_lies,
+        ..host("early proposals left to the core", &[HostMutant::EarlyProposalsToCore])
+    },
+    Entry {
+        shape: very_lossy,
+        ..host("no barrier before liveness messages", &[HostMutant::NoLivenessBarrier])
+    },
+    Entry {
+        shape: with_a_lost_disk,
+        ..host("signing with a missing record", &[HostMutant::SignWithoutRecord])
+    },
+    node("state written before the certificate", &[NodeMutant::StateBeforeCertificate]),
+    Entry {
+        shape: with_changes,
+        ..node("membership one height early", &[NodeMutant::MembershipOneHeightEarly])
+    },
+    node("a dropped proposal's outcome reused", &[NodeMutant::OutcomeReused]),
+    node("verdict remembered by transaction id", &[NodeMutant::VerdictById]),
+    node("one signed operation in two transactions", &[NodeMutant::ReplayNotChecked]),
+];
+
+/// Nothing goes wrong, for longer.
+fn calm(scenario: &mut Scenario) {
+    *scenario = Scenario { heights: 60, ..Scenario::calm(scenario.seed) };
+}
+
+fn lossy_with_tight_clocks(scenario: &mut Scenario) {
+    scenario.clock_behind_ms = 100;
+    scenario.faults.skew_ms = 0;
+    scenario.faults.jumping_clock = None;
+    scenario.faults.loss_permille = 250;
+}
+
+/// A traitor that proposes against the rules, to peers that are a height behind.
+fn with_early_lies(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        traitors: vec![(1, vec![Behavior::Equivocate])],
+        persist_us: (0, 20_000),
+        transaction_every_us: 15_000,
+        faults: Faults { until_us: 2_000_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+/// From round 10 on the core sends the polka it locks on, which may hold our vote of a moment ago (CONSENSUS §4b). Power
+/// would have to go at that very instant, so here it is the rule itself that is held.
+fn very_lossy(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        faults: Faults { loss_permille: 550, until_us: 20_000_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+fn with_changes(scenario: &mut Scenario) {
+    if scenario.faults.changes.is_empty() {
+        scenario.faults.changes = vec![Change::Add, Change::Rekey];
+        scenario.candidates = 1;
+        scenario.faults.until_us = 2_000_000;
+    }
+}
+
+fn with_a_lost_disk(scenario: &mut Scenario) {
+    if scenario.culprits() == 0 {
+        scenario.faults.loses_disk = Some(0);
+    }
+}
+
+/// Runs seeds with a bug switched on until a rule does not hold.
+#[must_use]
+pub fn catch(entry: &Entry) -> Caught {
+    let mutants = Mutants { host: entry.host.to_vec(), node: entry.node.to_vec() };
+    for seed in 0..entry.seeds {
+        let mut scenario = Scenario::swarm(seed);
+        // By its effects, not by looking for it.
+        scenario.check_durability = false;
+        (entry.shape)(&mut scenario);
+        scenario.mutants = mutants.clone();
+        if let Some(violation) = run(&scenario).violations.into_iter().next() {
+            let (rule, seen) = (violation.rule(), format!("{violation:?}"));
+            return Caught { bug: entry.bug, seed: Some(seed), rule, seen };
+        }
+    }
+    Caught { bug: entry.bug, seed: None, rule: "", seen: String::new() }
+}

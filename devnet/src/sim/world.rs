@@ -1,0 +1,663 @@
+//! The world: one queue of events in virtual time, and the shells of all nodes.
+//!
+//! It does what a running node does with a host, an application and a network, with one thing more: between any two
+//! actions the power may go.
+
+mod counts;
+mod lies;
+mod life;
+mod people;
+mod shell;
+mod wire;
+
+pub use counts::Counts;
+
+use super::checker::{Checker, Violation};
+use super::client::{Client, Reads};
+use super::founding::{Founding, START_MS};
+use super::governance::Operators;
+use super::keys::Key;
+use super::network::{Network, Packet};
+use super::node::Node;
+use super::scenario::{Poison, Scenario, Step};
+use sillok_consensus::testing::{Random, Traitor};
+use sillok_consensus::{Event, Peer, TimerId};
+use sillok_ledger::overlay;
+use sillok_node::application::{BuildJob, Built, Refused, ValidateJob, Validated};
+use sillok_node::ledger::Ledger;
+use sillok_node::mempool::Limits;
+use sillok_proto::{Hash, v1};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What a node keeps waiting.
+const LIMITS: Limits =
+    Limits { transactions_max: 2_000, bytes_max: 8 * 1024 * 1024, per_submitter_max: 1_000 };
+/// Longest answer with blocks.
+const SYNC_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most events kept for a node that stands still: its sockets hold no more.
+const BACKLOG_MAX: usize = 2_000;
+/// How long nothing is taken from a peer that was disconnected.
+const BANNED_US: u64 = 1_000_000;
+/// How often a node passes on what waits.
+const PASS_ON_US: u64 = 150_000;
+/// How often the operators look.
+const GOVERN_US: u64 = 30_000;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The seed it came from.
+    pub seed: u64,
+    /// Height of the tip that every honest node reached.
+    pub height: u64,
+    /// Rules that did not hold. The run stops at the first.
+    pub violations: Vec<Violation>,
+    /// Covers every message, every action and every state root: the same for the same scenario.
+    pub trace_hash: u64,
+    /// Virtual time that passed.
+    pub virtual_us: u64,
+    /// What happened.
+    pub counts: Counts,
+    /// A line for every event, if asked for.
+    pub trace: Vec<String>,
+}
+
+pub(super) enum Job {
+    Build(BuildJob),
+    Validate(ValidateJob),
+}
+
+pub(super) enum Done {
+    Built(Box<(Built, Refused)>),
+    Validated(Box<Validated>),
+}
+
+/// What a node is about to persist.
+pub(super) struct Decision {
+    block: Arc<v1::Block>,
+    certificate: v1::CommitCertificate,
+    evidence: Vec<v1::Evidence>,
+}
+
+/// Something on the queue.
+pub(super) enum Happening {
+    Arrive { to: usize, from: usize, packet: Packet },
+    Unreachable { to: usize, peer: usize },
+    Gone { to: usize, peer: usize },
+    Timer { node: usize, life: u64, id: TimerId },
+    Run { node: usize, life: u64, job: Job },
+    Ran { node: usize, life: u64, done: Done },
+    Persist { node: usize, life: u64, decision: Box<Decision> },
+    PassOn { node: usize, life: u64 },
+    Start { node: usize },
+    Step(Step),
+    OneWay(u64),
+    Clock { node: usize, skew_ms: i64 },
+    DiskFull { node: usize, full: bool },
+    Backup { node: usize },
+    Client,
+    Read,
+    Govern,
+}
+
+impl Happening {
+    /// Whom it happens to, and in which life, if it is a node's own affair.
+    fn about(&self) -> Option<(usize, Option<u64>)> {
+        match self {
+            Self::Arrive { to, .. } | Self::Unreachable { to, .. } | Self::Gone { to, .. } => {
+                Some((*to, None))
+            }
+            Self::Timer { node, life, .. }
+            | Self::Run { node, life, .. }
+            | Self::Ran { node, life, .. }
+            | Self::Persist { node, life, .. }
+            | Self::PassOn { node, life } => Some((*node, Some(*life))),
+            _ => None,
+        }
+    }
+}
+
+/// By time, then by order of scheduling.
+struct Scheduled(u64, u64, Happening);
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+pub(super) struct World {
+    scenario: Scenario,
+    founding: Founding,
+    random: Random,
+    now_us: u64,
+    scheduled: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    nodes: Vec<Node>,
+    by_peer: BTreeMap<[u8; 32], usize>,
+    network: Network,
+    client: Client,
+    /// Transactions nobody has shown yet.
+    open: Vec<usize>,
+    /// The highest height somebody has seen: reads must not show less.
+    seen_height: u64,
+    operators: Operators,
+    checker: Checker,
+    poisoned: Vec<(Poison, Hash)>,
+    trace_hash: u64,
+    trace: Vec<String>,
+    counts: Counts,
+    healed: bool,
+    probe: Option<usize>,
+}
+
+/// What a node shows to a client.
+struct Shown(Option<Arc<Ledger>>);
+
+impl Reads for Shown {
+    fn head(&self, did: &Hash) -> Option<v1::Head> {
+        let ledger = self.0.as_ref()?;
+        let state = ledger.storage.at(ledger.tip().height());
+        overlay::head(&state, did).ok().flatten()
+    }
+}
+
+/// Runs a scenario to its end.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| run_world(scenario))) {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Outcome {
+                seed: scenario.seed,
+                height: 0,
+                violations: vec![Violation::Panicked { reason: text.unwrap_or_default() }],
+                trace_hash: 0,
+                virtual_us: 0,
+                counts: Counts::default(),
+                trace: Vec::new(),
+            }
+        }
+    }
+}
+
+fn run_world(scenario: &Scenario) -> Outcome {
+    let mut world = World::new(scenario.clone());
+    world.run_until(scenario.faults.until_us, |_| false);
+    if world.checker.violations.is_empty() {
+        world.heal();
+        let wanted = world.tips().map(|(_, tip)| tip).max().unwrap_or(0) + scenario.heights;
+        let deadline_us = world.now_us + scenario.deadline_us;
+        world.run_until(deadline_us, |world| {
+            world.probe_is_shown() && world.tips().all(|(_, tip)| tip >= wanted)
+        });
+        if world.checker.violations.is_empty() {
+            world.check_end(wanted);
+        }
+    }
+    Outcome {
+        seed: scenario.seed,
+        height: world.tips().map(|(_, tip)| tip).min().unwrap_or(0),
+        violations: world.checker.violations,
+        trace_hash: world.trace_hash,
+        virtual_us: world.now_us,
+        counts: world.counts,
+        trace: world.trace,
+    }
+}
+
+impl World {
+    fn new(scenario: Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let mut founding = Founding::of(&scenario);
+        if let Some(twin) = scenario.twins {
+            // A machine more, with the same key.
+            let mut member = founding.members[twin].clone();
+            member.node = Key::numbered(founding.next_key);
+            founding.next_key += 1;
+            founding.members.push(member);
+        }
+        let count = founding.members.len();
+        let genesis = *founding.chain.hash();
+        let cities = scenario.faults.cities.max(1);
+        let mut nodes: Vec<Node> = Vec::with_capacity(count);
+        for index in 0..count {
+            let extra = index >= scenario.validators + scenario.observers + scenario.candidates;
+            let twin = scenario.twins.and_then(|first| match index {
+                _ if extra => Some((1, first)),
+                index if index == first => Some((0, count - 1)),
+                _ => None,
+            });
+            let sins = scenario.traitors.iter().find(|(traitor, _)| *traitor == index);
+            let victims = founding.members[..scenario.validators]
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, member)| member.validator.point)
+                .collect();
+            let skew_max = scenario.faults.skew_ms;
+            let skew = random.below(2 * skew_max + 1) as i64 - skew_max as i64;
+            let slow = random.chance(400);
+            nodes.push(Node {
+                honest: sins.is_none() && twin.is_none(),
+                traitor: sins.map(|(_, sins)| Traitor::new(genesis, victims, sins.clone())),
+                twin,
+                key: (index < scenario.validators || extra)
+                    .then(|| founding.members[index].validator),
+                skew_ms: skew,
+                slow_us: if slow { scenario.faults.slow_disk_us } else { 0 },
+                ..Node::default()
+            });
+        }
+        let honest: Vec<bool> = nodes.iter().map(|node| node.honest).collect();
+        let mut checker = Checker::new(&founding.chain, scenario.signatures, honest);
+        checker.check_durability = scenario.check_durability;
+        checker.calm = scenario.is_calm();
+        for (index, node) in nodes.iter().enumerate() {
+            if let Some(key) = node.key {
+                checker.knows(index, key.point);
+            }
+        }
+        let network = Network {
+            latency_us: scenario.latency_us,
+            cities: (0..count).map(|_| random.index(cities)).collect(),
+            slow_us: (15_000, 45_000),
+            loss_permille: scenario.faults.loss_permille,
+            duplicate_permille: scenario.faults.duplicate_permille,
+            straggler_permille: scenario.faults.straggler_permille,
+            partition: None,
+            one_way: false,
+        };
+        let by_peer = founding
+            .members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| (member.node.point, index))
+            .collect();
+        let mut world = Self {
+            client: Client::new(&founding, scenario.signatures),
+            founding,
+            random,
+            now_us: 0,
+            scheduled: 0,
+            queue: BinaryHeap::new(),
+            nodes,
+            by_peer,
+            network,
+            open: Vec::new(),
+            seen_height: 0,
+            operators: Operators::default(),
+            checker,
+            poisoned: Vec::new(),
+            trace_hash: 0xCBF2_9CE4_8422_2325,
+            trace: Vec::new(),
+            counts: Counts::default(),
+            healed: false,
+            probe: None,
+            scenario,
+        };
+        world.plan();
+        world
+    }
+
+    /// Puts the faults of the whole run on the queue.
+    fn plan(&mut self) {
+        let faults = self.scenario.faults.clone();
+        for node in 0..self.nodes.len() {
+            self.schedule(node as u64, Happening::Start { node });
+        }
+        self.every(faults.crash_every_us, |world, at| {
+            let node = world.random.index(world.nodes.len());
+            let step = if world.random.chance(500) {
+                Step::Crash(node)
+            } else {
+                Step::CrashAfter(node, world.random.below(60))
+            };
+            world.schedule(at, Happening::Step(step));
+        });
+        self.every(faults.partition_every_us, |world, at| {
+            let sides = world.random.below(1 << world.nodes.len());
+            let happening = if world.random.chance(300) {
+                Happening::OneWay(sides)
+            } else {
+                Happening::Step(Step::Partition(sides))
+            };
+            world.schedule(at, happening);
+            let end = at + world.random.between(20_000, 500_000);
+            world.schedule(end, Happening::Step(Step::Unite));
+        });
+        self.every(faults.pause_every_us, |world, at| {
+            let node = world.random.index(world.nodes.len());
+            world.schedule(at, Happening::Step(Step::Pause(node)));
+            let end = at + world.random.between(10_000, 600_000);
+            world.schedule(end, Happening::Step(Step::Resume(node)));
+        });
+        if let Some(node) = faults.jumping_clock {
+            self.every(250_000, |world, at| {
+                let skew_ms = world.random.below(120_000) as i64 - 60_000;
+                world.schedule(at, Happening::Clock { node, skew_ms });
+            });
+        }
+        if let Some(node) = faults.full_disk {
+            self.every(300_000, |world, at| {
+                world.schedule(at, Happening::DiskFull { node, full: true });
+                let end = at + world.random.between(10_000, 300_000);
+                world.schedule(end, Happening::DiskFull { node, full: false });
+            });
+        }
+        if let Some(node) = faults.sleeper {
+            self.schedule(faults.until_us / 8, Happening::Step(Step::Stop(node)));
+        }
+        if let Some(node) = faults.loses_disk {
+            let at = self.random.between(faults.until_us / 6, faults.until_us / 2);
+            self.schedule(at, Happening::Step(Step::LoseDisk(node)));
+        }
+        if let Some(node) = faults.restored {
+            self.every(120_000, |world, at| world.schedule(at, Happening::Backup { node }));
+            self.every(250_000, |world, at| {
+                world.schedule(at, Happening::Step(Step::Crash(node)));
+            });
+        }
+        if let Some(poison) = faults.poison {
+            let at = self.random.between(50_000, faults.until_us / 2);
+            self.schedule(at, Happening::Step(Step::Poison(poison)));
+        }
+        for change in faults.changes {
+            self.operators.want(change);
+        }
+        for (at, step) in self.scenario.script.clone() {
+            self.schedule(at, Happening::Step(step));
+        }
+        if self.scenario.transaction_every_us > 0 {
+            self.schedule(self.scenario.transaction_every_us, Happening::Client);
+        }
+        if self.scenario.read_every_us > 0 {
+            self.schedule(self.scenario.read_every_us, Happening::Read);
+        }
+        self.schedule(GOVERN_US, Happening::Govern);
+        if let Some((node, actions)) = self.scenario.crash_at {
+            self.nodes[node].crash_in = Some(actions);
+        }
+    }
+
+    /// Plans something about every `every_us` until the faults end; 0 = never.
+    fn every(&mut self, every_us: u64, mut plan: impl FnMut(&mut Self, u64)) {
+        let mut at = 0;
+        loop {
+            at += self.random.between(every_us / 4, every_us * 2);
+            if every_us == 0 || at >= self.scenario.faults.until_us {
+                return;
+            }
+            plan(self, at);
+        }
+    }
+
+    fn schedule(&mut self, at: u64, happening: Happening) {
+        self.scheduled += 1;
+        self.queue.push(Reverse(Scheduled(at, self.scheduled, happening)));
+    }
+
+    fn after(&mut self, delay_us: u64, happening: Happening) {
+        self.schedule(self.now_us + delay_us, happening);
+    }
+
+    const fn mix(&mut self, value: u64) {
+        self.trace_hash = (self.trace_hash ^ value).wrapping_mul(0x0100_0000_01B3).rotate_left(23);
+    }
+
+    fn mix_bytes(&mut self, bytes: &[u8]) {
+        self.mix(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.mix(u64::from_be_bytes(word));
+        }
+    }
+
+    fn note(&mut self, text: impl FnOnce(&Self) -> String) {
+        if self.scenario.trace {
+            let line = format!("{:>9} {}", self.now_us, text(self));
+            self.trace.push(line);
+        }
+    }
+
+    /// Tips of the honest nodes that are not meant to be down.
+    fn tips(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.honest && !node.stopped)
+            .map(|(index, node)| (index, node.ledger().map_or(0, |ledger| ledger.tip().height())))
+    }
+
+    fn run_until(&mut self, until_us: u64, done: impl Fn(&Self) -> bool) {
+        while self.checker.violations.is_empty() && !done(self) {
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.0 <= until_us => {}
+                _ => break,
+            }
+            let Some(Reverse(Scheduled(at, order, happening))) = self.queue.pop() else { break };
+            self.now_us = at;
+            self.counts.events += 1;
+            self.mix(at ^ (order << 40));
+            self.happen(happening);
+        }
+        self.now_us = self.now_us.max(until_us.min(self.now_us));
+    }
+
+    // ------------------------------------------------------------------------------- the end
+
+    /// Every fault ends: whoever is honest must go on from here.
+    fn heal(&mut self) {
+        self.healed = true;
+        self.note(|_| "healed".to_owned());
+        self.network.partition = None;
+        self.network.loss_permille = 0;
+        self.network.duplicate_permille = 0;
+        self.network.straggler_permille = 0;
+        self.operators.want_nothing_more();
+        let skew_max = self.scenario.faults.skew_ms as i64;
+        for node in 0..self.nodes.len() {
+            self.nodes[node].crash_in = None;
+            self.nodes[node].skew_ms = self.nodes[node].skew_ms.clamp(-skew_max, skew_max);
+            self.set_disk_full(node, false);
+            self.resume(node);
+            if self.scenario.faults.sleeper == Some(node) {
+                self.nodes[node].stopped = false;
+            }
+            self.start(node);
+        }
+        let (now_ms, now_us) = (self.world_ms(), self.now_us);
+        let probe = self.client.create(&mut self.random, now_ms, now_us);
+        self.probe = Some(probe);
+        self.submit_anywhere(probe);
+        if self.scenario.transaction_every_us == 0 {
+            self.after(50_000, Happening::Client);
+        }
+    }
+
+    fn probe_is_shown(&self) -> bool {
+        self.probe.is_none_or(|probe| self.client.sent[probe].acknowledged.is_some())
+    }
+
+    fn check_end(&mut self, wanted: u64) {
+        let tips: Vec<_> = self.tips().collect();
+        for (node, tip) in &tips {
+            if *tip < wanted {
+                self.checker.report(Violation::Stuck { node: *node, tip: *tip, wanted });
+            }
+        }
+        if let Some(probe) = self.probe.filter(|_| !self.probe_is_shown()) {
+            let transaction = self.client.sent[probe].id;
+            self.checker.report(Violation::NotOrdered { transaction });
+        }
+        if !self.checker.violations.is_empty() {
+            return;
+        }
+        for (node, tip) in tips {
+            let Some(ledger) = self.nodes[node].ledger().cloned() else { continue };
+            self.checker.on_rest(node, &ledger);
+            // What one node showed every other shows too, at the same place.
+            for sent in self.client.sent.iter().rev().take(200) {
+                let Some(height) = sent.acknowledged.filter(|height| *height <= tip) else {
+                    continue;
+                };
+                let place = ledger.storage.transaction(&sent.id).ok().flatten();
+                if place.map(|place| place.0) != Some(height) {
+                    self.checker.report(Violation::AcknowledgedAndLost {
+                        transaction: sent.id,
+                        height,
+                        node,
+                    });
+                }
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------- events
+
+    fn happen(&mut self, happening: Happening) {
+        if let Some((node, life)) = happening.about() {
+            if life.is_some_and(|life| life != self.nodes[node].life) {
+                return;
+            }
+            if self.nodes[node].paused {
+                let backlog = &mut self.nodes[node].backlog;
+                if backlog.len() < BACKLOG_MAX || life.is_some() {
+                    backlog.push_back(happening);
+                }
+                return;
+            }
+        }
+        match happening {
+            Happening::Arrive { to, from, packet } => self.arrive(to, from, packet),
+            Happening::Unreachable { to, peer } => {
+                let peer = self.peer(peer);
+                self.tell(to, Event::SyncFailed { peer });
+            }
+            Happening::Gone { to, peer } => {
+                let peer = self.peer(peer);
+                self.tell(to, Event::PeerGone { peer });
+            }
+            Happening::Timer { node, id, .. } => self.tell(node, Event::TimerFired(id)),
+            Happening::Run { node, life, job } => self.run_job(node, life, job),
+            Happening::Ran { node, done, .. } => self.on_done(node, done),
+            Happening::Persist { node, decision, .. } => self.persist(node, *decision),
+            Happening::PassOn { node, life } => self.pass_on(node, life),
+            Happening::Start { node } => {
+                if !self.nodes[node].stopped {
+                    self.start(node);
+                }
+            }
+            Happening::Step(step) => self.step(step),
+            Happening::OneWay(sides) if !self.healed => {
+                self.counts.partitions += 1;
+                self.network.partition = Some(sides);
+                self.network.one_way = true;
+            }
+            Happening::OneWay(_) => {}
+            Happening::Clock { node, skew_ms } => {
+                if !self.healed {
+                    self.counts.clock_jumps += 1;
+                    self.nodes[node].skew_ms = skew_ms;
+                }
+            }
+            Happening::DiskFull { node, full } => self.set_disk_full(node, full && !self.healed),
+            Happening::Backup { node } => {
+                self.nodes[node].backup = Some(self.nodes[node].disk.copy());
+            }
+            Happening::Client => self.clients_act(),
+            Happening::Read => self.somebody_reads(),
+            Happening::Govern => self.govern(),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.note(|_| format!("{step:?}"));
+        match step {
+            Step::Crash(node) => self.crash(node),
+            Step::CrashAfter(node, actions) => {
+                if !self.healed {
+                    self.nodes[node].crash_in = Some(actions);
+                }
+            }
+            Step::Pause(node) => {
+                if !self.healed && self.nodes[node].is_up() && !self.nodes[node].paused {
+                    self.counts.pauses += 1;
+                    self.nodes[node].paused = true;
+                }
+            }
+            Step::Resume(node) => self.resume(node),
+            Step::Stop(node) => {
+                if !self.healed {
+                    self.crash(node);
+                    self.nodes[node].stopped = true;
+                }
+            }
+            Step::Start(node) => {
+                self.nodes[node].stopped = false;
+                self.start(node);
+            }
+            Step::LoseDisk(node) => self.lose_disk(node),
+            Step::Partition(sides) => {
+                if !self.healed {
+                    self.counts.partitions += 1;
+                    self.network.partition = Some(sides);
+                    self.network.one_way = false;
+                }
+            }
+            Step::Unite => self.network.partition = None,
+            Step::Change(change) => self.operators.want(change),
+            Step::Poison(poison) => self.poison(poison),
+            Step::Load(count) => {
+                for _ in 0..count {
+                    let (now_ms, now_us) = (self.world_ms(), self.now_us);
+                    let sent = self.client.create(&mut self.random, now_ms, now_us);
+                    self.submit_anywhere(sent);
+                }
+            }
+        }
+    }
+
+    fn set_disk_full(&mut self, node: usize, full: bool) {
+        if full && !self.nodes[node].disk_full {
+            self.counts.full_disks += 1;
+        }
+        self.nodes[node].disk_full = full;
+        self.nodes[node].disk.set_failing(full);
+    }
+
+    fn resume(&mut self, node: usize) {
+        if !self.nodes[node].paused {
+            return;
+        }
+        self.nodes[node].paused = false;
+        for happening in std::mem::take(&mut self.nodes[node].backlog) {
+            self.after(0, happening);
+        }
+    }
+
+    fn world_ms(&self) -> u64 {
+        START_MS + 1_000 + self.now_us / 1_000
+    }
+
+    fn peer(&self, node: usize) -> Peer {
+        Peer(self.founding.members[node].node.point)
+    }
+}

@@ -1,0 +1,190 @@
+//! Life and death of nodes: starting from what a disk holds, losing power, disks, keys.
+
+use super::{Happening, LIMITS, PASS_ON_US, World};
+use crate::sim::network::Packet;
+use crate::sim::node::Running;
+use crate::sim::scenario::Poison;
+use sillok_consensus::testing::Mutant as HostMutant;
+use sillok_consensus::{Action, Host, HostConfig, SigningRecord};
+use sillok_node::application;
+use sillok_node::application::Application;
+use sillok_node::ledger::{Environment, ExecutionFault, Ledger};
+use sillok_node::storage::memory::MemoryDisk;
+use sillok_node::storage::{Retention, Storage};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl World {
+    pub(super) fn config(&self, node: usize) -> HostConfig {
+        let sim = &self.nodes[node];
+        let parameters = self.founding.chain.parameters();
+        let signatures = self.scenario.signatures;
+        let mut config = HostConfig::new(*self.founding.chain.hash(), signatures.scheme());
+        config.signer = sim.key.as_ref().map(|key| signatures.signer(key));
+        config.heartbeat_ms = self.scenario.heartbeat_ms;
+        config.clock_behind_ms = parameters.clock_behind_ms;
+        config.clock_ahead_ms = parameters.clock_ahead_ms;
+        config.announce_ms = 100;
+        config.sync_wait_ms = 30;
+        config.sync_timeout_ms = 150;
+        config.sync_blocks_max = 4;
+        config.timeouts = self.scenario.timeouts;
+        // A traitor has no guard: it would only stop itself.
+        config.mutants = if sim.honest {
+            self.scenario.mutants.host.clone()
+        } else {
+            vec![HostMutant::NoSignGuard]
+        };
+        config
+    }
+
+    pub(super) fn start(&mut self, node: usize) {
+        if self.nodes[node].is_up() || self.nodes[node].stopped {
+            return;
+        }
+        match self.boot(node) {
+            Ok((running, actions)) => {
+                let sim = &mut self.nodes[node];
+                sim.running = Some(running);
+                sim.life += 1;
+                let life = sim.life;
+                self.note(|_| format!("node {node} starts"));
+                self.after(PASS_ON_US, Happening::PassOn { node, life });
+                // Connections come up; what was announced before is told again.
+                for other in 0..self.nodes.len() {
+                    if let Some(ledger) = self.nodes[other].ledger().filter(|_| other != node) {
+                        let tip = ledger.tip().height();
+                        self.send(other, node, &Packet::Tip(tip));
+                    }
+                }
+                self.carry_out(node, actions);
+                self.tell_pending(node);
+            }
+            // The disk is full: somebody clears it and starts the node again.
+            Err(_) if self.nodes[node].disk_full => {
+                self.after(50_000, Happening::Start { node });
+            }
+            Err(reason) => self.checker.on_stop(node, &reason),
+        }
+    }
+
+    pub(super) fn boot(&mut self, node: usize) -> Result<(Running, Vec<Action>), String> {
+        let mut config = self.config(node);
+        let chain = self.founding.chain.clone();
+        let sim = &self.nodes[node];
+        let now_ms = sim.set_clock(self.now_us);
+        let (honest, key) = (sim.honest, sim.key);
+        let record = match key {
+            Some(_) if sim.keyless => SigningRecord::missing(),
+            Some(_) => sim.record.read(),
+            None => SigningRecord::default(),
+        };
+        if !record.entries.is_empty() {
+            self.counts.replays += 1;
+            self.counts.replayed_entries += record.entries.len() as u64;
+        }
+        let environment =
+            Environment { clock: sim.clock(), verifier: self.scenario.signatures.verifier() };
+        let disk = Arc::new(sim.disk.clone());
+        let fault = self.execution_fault(node);
+        self.scenario.mutants.within(honest, || {
+            let storage = Storage::over(disk, &chain, Retention::Archive)
+                .map_err(|error| error.to_string())?;
+            let ledger = Ledger::open(chain, storage, LIMITS, environment)
+                .map_err(|error| error.to_string())?;
+            ledger.set_execution_fault(fault);
+            let tip = ledger.tip();
+            let start = application::height_start(&tip);
+            config.recent_certificates = (tip.height().saturating_sub(11).max(1)..=tip.height())
+                .filter_map(|height| ledger.storage.certificate(height).ok().flatten())
+                .collect();
+            let application = Application::new(Arc::new(ledger), key.map(|key| key.point));
+            let (host, actions) =
+                Host::new(config, &start, record, now_ms).map_err(|error| error.to_string())?;
+            let waiting = BTreeSet::new();
+            Ok((Running { host, application, told_pending: false, waiting }, actions))
+        })
+    }
+
+    /// The power goes. What was not synced is lost from some place on.
+    pub(super) fn crash(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        self.counts.crashes += 1;
+        let kept = self.random.below(self.nodes[node].record.appended.len() as u64 + 1) as usize;
+        let restored =
+            !self.healed && self.scenario.faults.restored == Some(node) && self.random.chance(500);
+        self.note(|_| format!("node {node} crashes"));
+        let sim = &mut self.nodes[node];
+        sim.record.tear(kept);
+        sim.running = None;
+        sim.life += 1;
+        sim.crash_in = None;
+        sim.paused = false;
+        sim.backlog.clear();
+        sim.banned.clear();
+        sim.disk.crash();
+        if let Some(backup) = sim.backup.as_ref().filter(|_| restored) {
+            self.counts.restores += 1;
+            sim.disk = backup.copy();
+        }
+        for to in 0..self.nodes.len() {
+            if to != node && self.random.chance(500) {
+                let delay = self.random.below(100_000);
+                self.after(delay, Happening::Gone { to, peer: node });
+            }
+        }
+        let down_us = self.random.between(1_000, 300_000);
+        self.after(down_us, Happening::Start { node });
+    }
+
+    pub(super) fn lose_disk(&mut self, node: usize) {
+        if self.healed {
+            return;
+        }
+        self.crash(node);
+        self.counts.lost_disks += 1;
+        // Either the key is lost with its record, or somebody has it on paper: it is never used again (PROTOCOL II.4).
+        let on_paper = self.random.chance(500);
+        let sim = &mut self.nodes[node];
+        sim.disk = MemoryDisk::new();
+        sim.forget_record();
+        sim.keyless = true;
+        if !on_paper {
+            sim.key = None;
+        }
+    }
+
+    pub(super) fn execution_fault(&self, node: usize) -> ExecutionFault {
+        let mut fault = ExecutionFault::default();
+        for (poison, id) in &self.poisoned {
+            match poison {
+                Poison::Panics => {
+                    fault.panics_on.insert(*id);
+                }
+                Poison::OtherRoot if node < self.scenario.validators / 2 => {
+                    fault.other_root_on.insert(*id);
+                }
+                Poison::OtherRoot => {}
+            }
+        }
+        fault
+    }
+
+    /// Somebody sends a transaction that the software cannot bear.
+    pub(super) fn poison(&mut self, poison: Poison) {
+        self.counts.poisons += 1;
+        let (now_ms, now_us) = (self.world_ms(), self.now_us);
+        let sent = self.client.create(&mut self.random, now_ms - 55_000, now_us);
+        self.client.sent[sent].doubtful = true;
+        self.poisoned.push((poison, self.client.sent[sent].id));
+        for node in 0..self.nodes.len() {
+            let fault = self.execution_fault(node);
+            if let Some(ledger) = self.nodes[node].ledger() {
+                ledger.set_execution_fault(fault);
+            }
+        }
+        self.submit_anywhere(sent);
+    }
+}

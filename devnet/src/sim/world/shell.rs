@@ -1,0 +1,256 @@
+//! What a running node does with its host and its application, action by action.
+
+use super::{BANNED_US, Decision, Done, Happening, Job, World};
+use crate::sim::network::Packet;
+use sillok_consensus::{Action, Event, RetireReason};
+use sillok_ledger::header_hash;
+use sillok_proto::{encode, v1};
+
+impl World {
+    pub(super) fn tell(&mut self, node: usize, event: Event) {
+        let now_ms = self.nodes[node].set_clock(self.now_us);
+        let Some(running) = &mut self.nodes[node].running else { return };
+        if let Event::TransactionsPending(pending) = &event {
+            running.told_pending = *pending;
+        }
+        let actions = running.host.handle(event, now_ms);
+        self.carry_out(node, actions);
+    }
+
+    pub(super) fn tell_pending(&mut self, node: usize) {
+        let Some(running) = &self.nodes[node].running else { return };
+        let pending = *running.ledger().watch_pending().borrow();
+        if pending != running.told_pending {
+            self.tell(node, Event::TransactionsPending(pending));
+        }
+    }
+
+    /// Carries out actions in their order, until one of them is where the power goes.
+    pub(super) fn carry_out(&mut self, node: usize, actions: Vec<Action>) {
+        let life = self.nodes[node].life;
+        for action in actions {
+            if self.nodes[node].life != life {
+                return;
+            }
+            if let Some(left) = &mut self.nodes[node].crash_in {
+                if *left == 0 {
+                    self.counts.crashes_between_actions += 1;
+                    self.crash(node);
+                    return;
+                }
+                *left -= 1;
+            }
+            self.mix(node as u64);
+            self.carry_out_one(node, action);
+        }
+    }
+
+    pub(super) fn carry_out_one(&mut self, node: usize, action: Action) {
+        let life = self.nodes[node].life;
+        match action {
+            Action::ResetWal { height } => {
+                self.mix(height);
+                self.nodes[node].record.reset(height);
+            }
+            Action::Append(entry) => {
+                if self.nodes[node].disk_full {
+                    self.crash(node);
+                    return;
+                }
+                self.mix_bytes(&encode(&entry));
+                self.nodes[node].record.append(entry);
+            }
+            Action::Sync => {
+                if self.nodes[node].disk_full {
+                    self.crash(node);
+                    return;
+                }
+                self.nodes[node].record.sync();
+            }
+            Action::Broadcast(message) => self.broadcast(node, message),
+            Action::AnnounceTip { height } => {
+                let lies = self.nodes[node].traitor.is_some() && self.random.chance(200);
+                let tip = if lies { height + self.random.below(1_000) } else { height };
+                self.counts.lies += u64::from(lies);
+                self.send_to_all(node, &Packet::Tip(tip));
+            }
+            Action::SetTimer { id, after_ms } => {
+                self.after(after_ms * 1_000, Happening::Timer { node, life, id });
+            }
+            // Never cancelled: the host must ignore it when it fires.
+            Action::CancelTimer { .. } => {}
+            Action::Build { height, round, .. } => {
+                let Some(running) = &self.nodes[node].running else { return };
+                let job = Job::Build(running.application.build(height, round));
+                self.begin_job(node, life, job);
+            }
+            Action::Validate { request, block, certified } => {
+                let Some(running) = &self.nodes[node].running else { return };
+                let job = Job::Validate(running.application.validate(request, block, certified));
+                self.begin_job(node, life, job);
+            }
+            Action::Decide { block, certificate, evidence } => {
+                self.counts.evidence += evidence.len() as u64;
+                let (first, last) = self.scenario.persist_us;
+                let slow = self.nodes[node].slow_us;
+                let delay = self.random.between(first, last + slow);
+                let decision = Box::new(Decision { block, certificate, evidence });
+                self.after(delay, Happening::Persist { node, life, decision });
+            }
+            Action::RequestSync { peer, from_height, blocks_max } => {
+                self.mix(from_height);
+                let Some(to) = self.by_peer.get(&peer.0).copied() else { return };
+                let request = v1::SyncRequest { from_height, blocks_max };
+                self.send(node, to, &Packet::SyncRequest(request));
+            }
+            Action::PeerFault { peer, reason } => {
+                self.counts.faults_reported += 1;
+                let Some(blamed) = self.by_peer.get(&peer.0).copied() else { return };
+                self.note(|_| format!("node {node} blames {blamed}: {reason}"));
+                self.checker.on_fault(node, blamed, &reason);
+            }
+            Action::Disconnect { peer } => {
+                let Some(banned) = self.by_peer.get(&peer.0).copied() else { return };
+                self.counts.disconnects += 1;
+                self.checker.on_fault(node, banned, &"its budget of faults is used up");
+                let until = self.now_us + BANNED_US;
+                self.nodes[node].banned.insert(banned, until);
+                self.after(0, Happening::Gone { to: node, peer: banned });
+            }
+            Action::Notice(notice) => self.note(|_| format!("node {node} notices: {notice}")),
+            Action::StopSigning { reason } => self.stop_signing(node, &reason),
+            // Who is loyal destroys a key that no set holds; a traitor keeps it.
+            Action::DestroyKey { last_height } => {
+                self.note(|_| format!("node {node} destroys its key of height {last_height}"));
+                if self.nodes[node].honest {
+                    self.counts.destroyed_keys += 1;
+                    self.nodes[node].key = None;
+                    self.nodes[node].forget_record();
+                }
+            }
+            Action::Halt { reason } => self.stop(node, &reason),
+        }
+    }
+
+    /// A key stops for good: with cause if no set holds it any more, or if its record is lost.
+    pub(super) fn stop_signing(&mut self, node: usize, reason: &RetireReason) {
+        let sim = &self.nodes[node];
+        let point = sim.key.map(|key| key.point).unwrap_or_default();
+        let next = self.checker.reference.height() + 1;
+        let seated = [next, next + 1].into_iter().any(|height| {
+            let set = self.checker.reference.set(height);
+            set.is_some_and(|set| set.validators.iter().any(|one| one.public_key == point))
+        });
+        let with_cause = match reason {
+            RetireReason::Unseated { .. } => !seated,
+            RetireReason::Recorded => !seated || sim.keyless,
+            RetireReason::RecordMissing => sim.keyless,
+            _ => false,
+        };
+        if with_cause {
+            self.note(|_| format!("node {node} stops signing: {reason}"));
+        } else {
+            self.stop(node, reason);
+        }
+    }
+
+    pub(super) fn stop(&mut self, node: usize, reason: &dyn std::fmt::Display) {
+        self.note(|_| format!("node {node} stops: {reason}"));
+        self.checker.on_stop(node, reason);
+        if !self.nodes[node].honest {
+            // A traitor met its own lies; it comes back and has forgotten them.
+            self.crash(node);
+            self.nodes[node].record = crate::sim::disk::RecordOnDisk::default();
+        }
+    }
+
+    pub(super) fn begin_job(&mut self, node: usize, life: u64, job: Job) {
+        let (first, last) = self.scenario.work_us;
+        let delay = self.random.between(first / 2, last / 2 + 1);
+        self.after(delay, Happening::Run { node, life, job });
+    }
+
+    pub(super) fn run_job(&mut self, node: usize, life: u64, job: Job) {
+        self.nodes[node].set_clock(self.now_us);
+        let honest = self.nodes[node].honest;
+        let done = self.scenario.mutants.within(honest, || match job {
+            Job::Build(job) => Done::Built(Box::new(job.run())),
+            Job::Validate(job) => Done::Validated(Box::new(job.run())),
+        });
+        let (first, last) = self.scenario.work_us;
+        let delay = self.random.between(first / 2, last / 2 + 1);
+        self.after(delay, Happening::Ran { node, life, done });
+    }
+
+    pub(super) fn on_done(&mut self, node: usize, done: Done) {
+        let honest = self.nodes[node].honest;
+        self.nodes[node].set_clock(self.now_us);
+        let Some(running) = &mut self.nodes[node].running else { return };
+        match done {
+            Done::Built(built) => {
+                let (built, refused) = *built;
+                let mutants = &self.scenario.mutants;
+                let event = mutants.within(honest, || running.application.on_built(built));
+                if let Some(event) = event {
+                    self.tell(node, event);
+                }
+                self.scenario.mutants.within(honest, || refused.drop_all());
+                self.tell_pending(node);
+            }
+            Done::Validated(validated) => {
+                let mutants = &self.scenario.mutants;
+                match mutants.within(honest, || running.application.on_validated(*validated)) {
+                    Ok(event) => self.tell(node, event),
+                    Err(error) => self.end(node, &error),
+                }
+            }
+        }
+    }
+
+    /// The process ends by itself; a supervisor starts it again.
+    pub(super) fn end(&mut self, node: usize, error: &dyn std::fmt::Display) {
+        if !self.nodes[node].disk_full {
+            self.checker.on_stop(node, error);
+        }
+        self.crash(node);
+    }
+
+    pub(super) fn persist(&mut self, node: usize, decision: Decision) {
+        let Decision { block, certificate, evidence } = decision;
+        let honest = self.nodes[node].honest;
+        self.nodes[node].set_clock(self.now_us);
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let mutants = &self.scenario.mutants;
+        let decided =
+            mutants.within(honest, || running.application.decide(&block, &certificate, &evidence));
+        let events = match decided {
+            Ok(events) => events,
+            Err(error) => return self.end(node, &error),
+        };
+        let ledger = running.ledger().clone();
+        let header = block.header.clone().unwrap_or_default();
+        let hash = header_hash(&header);
+        self.note(|_| {
+            let (height, round) = (header.height, certificate.round);
+            let count = block.transactions.len();
+            format!("node {node} commits {height} in round {round}, {count} transactions, {hash}")
+        });
+        self.mix_bytes(&hash.0);
+        self.mix_bytes(&header.state_root);
+        if honest {
+            if self.checker.reference.height() < header.height {
+                self.counts.transactions_committed += block.transactions.len() as u64;
+                self.counts.empty_blocks += u64::from(block.transactions.is_empty());
+                self.counts.rounds_lost += u64::from(certificate.round);
+            }
+            self.counts.round_max = self.counts.round_max.max(certificate.round);
+            self.checker.on_commit(node, &ledger, &block, &certificate);
+        }
+        let life = self.nodes[node].life;
+        for event in events {
+            if self.nodes[node].life == life {
+                self.tell(node, event);
+            }
+        }
+    }
+}

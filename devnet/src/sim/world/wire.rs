@@ -1,0 +1,113 @@
+//! What travels between nodes, and what each does with what arrives.
+
+use super::{Happening, PASS_ON_US, SYNC_BYTES_MAX, World};
+use crate::sim::checker::Violation;
+use crate::sim::network::Packet;
+use sillok_consensus::testing::Traitor;
+use sillok_consensus::{Event, decode_message};
+use sillok_node::application;
+use sillok_node::mempool::Pending;
+use sillok_proto::{Hash, encode, v1};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl World {
+    pub(super) fn arrive(&mut self, to: usize, from: usize, packet: Packet) {
+        if self.nodes[to].banned.get(&from).is_some_and(|until| *until > self.now_us) {
+            return;
+        }
+        if !self.nodes[to].is_up() {
+            if matches!(packet, Packet::SyncRequest(_)) && self.random.chance(500) {
+                let delay = self.random.below(50_000);
+                self.after(delay, Happening::Unreachable { to: from, peer: to });
+            }
+            return;
+        }
+        let peer = self.peer(from);
+        match packet {
+            Packet::Consensus(message) => {
+                if let Some(traitor) = &mut self.nodes[to].traitor {
+                    traitor.observe(&message);
+                }
+                let message = if self.scenario.wire {
+                    let max = self.founding.chain.parameters().block_bytes_max as usize;
+                    match decode_message(&encode(&*message), max) {
+                        Ok(message) => message,
+                        Err(_) => return,
+                    }
+                } else {
+                    v1::ConsensusMessage::clone(&message)
+                };
+                self.tell(to, Event::Message { peer, message });
+            }
+            Packet::Tip(height) => self.tell(to, Event::PeerTip { peer, height }),
+            Packet::SyncRequest(request) => self.answer_sync(to, from, &request),
+            Packet::SyncResponse(response) => {
+                self.counts.synced_blocks += response.blocks.len() as u64;
+                let response = v1::SyncResponse::clone(&response);
+                self.tell(to, Event::Synced { peer, response });
+            }
+            Packet::Transaction(transaction) => {
+                self.take_in(to, &transaction);
+            }
+        }
+    }
+
+    pub(super) fn answer_sync(&mut self, node: usize, peer: usize, request: &v1::SyncRequest) {
+        let Some(ledger) = self.nodes[node].ledger().cloned() else { return };
+        let honest = self.nodes[node].honest;
+        let answer = application::blocks(&ledger, request, SYNC_BYTES_MAX);
+        let Ok(mut response) = answer else {
+            self.checker.on_stop(node, &"it cannot read its blocks");
+            return;
+        };
+        // A node holds every block up to the tip it shows.
+        let asked = request.from_height <= response.tip && request.blocks_max > 0;
+        if honest && asked && response.blocks.is_empty() && request.from_height > 0 {
+            let height = request.from_height;
+            let what = "the block of a height below its tip is missing".to_owned();
+            self.checker.report(Violation::OtherState { height, node, what });
+            return;
+        }
+        if self.nodes[node].traitor.is_some() && self.random.chance(500) {
+            self.counts.lies += 1;
+            Traitor::corrupt(&mut response, &mut self.random);
+        }
+        self.mix(response.blocks.len() as u64);
+        self.send(node, peer, &Packet::SyncResponse(Arc::new(response)));
+    }
+
+    pub(super) fn send_to_all(&mut self, from: usize, packet: &Packet) {
+        for to in 0..self.nodes.len() {
+            if to != from {
+                self.send(from, to, packet);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: usize, packet: &Packet) {
+        self.counts.messages_sent += 1;
+        let delays = self.network.delays(&mut self.random, from, to);
+        if delays == [None, None] {
+            self.counts.messages_lost += 1;
+        }
+        for delay in delays.into_iter().flatten() {
+            let packet = packet.clone();
+            self.after(delay, Happening::Arrive { to, from, packet });
+        }
+    }
+
+    /// Passes waiting transactions on again, as a running node does.
+    pub(super) fn pass_on(&mut self, node: usize, life: u64) {
+        self.after(PASS_ON_US, Happening::PassOn { node, life });
+        let Some(running) = &mut self.nodes[node].running else { return };
+        running.ledger().note_pending();
+        let candidates = running.ledger().mempool().candidates(512 * 1024, &BTreeSet::new());
+        let still: BTreeSet<Hash> = candidates.iter().map(Pending::id).collect();
+        let before = std::mem::replace(&mut running.waiting, still);
+        for pending in candidates.iter().filter(|one| before.contains(&one.id())).take(50) {
+            self.send_to_all(node, &Packet::Transaction(pending.transaction.clone()));
+        }
+        self.tell_pending(node);
+    }
+}
