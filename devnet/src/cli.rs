@@ -1,5 +1,6 @@
 //! The command line of `sillok-devnet`: what can be asked for. What is done is in the modules it names.
 
+use crate::chaos::{self, Chaos};
 use crate::console::{self, Style};
 use crate::directory::Devnet;
 use crate::kill_test::{self, KillTest};
@@ -88,6 +89,8 @@ pub enum Command {
     KillTest(KillTest),
     /// Run whole nodes in a simulated world: virtual time, faults and traitors from a seed
     Sim(crate::sim::SimArgs),
+    /// Do one fault after another to a network of its own, under load, and check that nothing is lost
+    Chaos(Chaos),
 }
 
 /// `up`.
@@ -221,6 +224,7 @@ impl Cli {
             Command::Sim(args) => {
                 tokio::task::spawn_blocking(move || crate::sim::command(&args)).await?
             }
+            Command::Chaos(chaos) => chaos::run(&chaos).await,
         }
     }
 }

@@ -269,7 +269,7 @@ async fn kill_all(
 }
 
 /// The header hashes of a node's chain from height 1 on, each checked to name the one before it.
-async fn chain_of(node: &NodeEntry) -> anyhow::Result<Vec<Hash>> {
+pub(crate) async fn chain_of(node: &NodeEntry) -> anyhow::Result<Vec<Hash>> {
     let tip = status::ask(&node.grpc).await?.height;
     let mut client = LedgerClient::new(status::connect(&node.grpc).await?)
         .max_decoding_message_size(16 * 1024 * 1024);

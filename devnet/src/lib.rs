@@ -5,7 +5,7 @@
 //!   directory ── process ── ports           what there is, and whether it lives
 //!        └── setup ── network ── status     making, running and watching a network
 //!   reader   submit ── scene                using it as a client
-//!        tour   load   kill_test   liar     what is shown with it
+//!        tour   load   kill_test   liar   chaos   what is shown with it
 //!   sim                                     whole nodes in one thread and virtual time, from a seed
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod reader;
 pub mod scene;
 pub mod submit;
 
+pub mod chaos;
 pub mod kill_test;
 pub mod liar;
 pub mod load;

@@ -311,7 +311,7 @@ impl Writer {
 }
 
 /// The value below which the share `share` of the sorted `values` lies.
-fn percentile(sorted: &[Duration], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[Duration], share: f64) -> f64 {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -258,11 +258,11 @@ impl Submitter {
 }
 
 /// Refusals that say "not now" and not "never".
-fn may_pass(refusal: &Refusal) -> bool {
+pub(crate) fn may_pass(refusal: &Refusal) -> bool {
     is_transient(refusal.grpc) || refusal.fields.get("retry").is_some_and(|retry| retry == "LATER")
 }
 
-fn is_transient(code: Code) -> bool {
+pub(crate) fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable

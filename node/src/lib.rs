@@ -35,3 +35,6 @@ pub mod api;
 pub mod clock;
 pub mod keys;
 pub mod lock;
+
+#[cfg(feature = "testing")]
+pub mod testing;

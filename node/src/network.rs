@@ -426,6 +426,8 @@ pub struct NetworkHandle {
     counters: Arc<Counters>,
     consensus_bytes_max: usize,
     transaction_bytes_max: usize,
+    #[cfg(feature = "testing")]
+    outgoing: Option<crate::testing::Outgoing>,
 }
 
 impl NetworkHandle {
@@ -448,8 +450,23 @@ impl NetworkHandle {
     /// [`SendError`]. That no peer is connected is no error.
     pub fn broadcast_consensus(&self, bytes: Bytes) -> Result<(), SendError> {
         check_len(bytes.len(), self.consensus_bytes_max)?;
+        #[cfg(feature = "testing")]
+        if let Some(outgoing) = &self.outgoing {
+            for bytes in outgoing.instead_of(bytes) {
+                self.command(Command::Consensus(bytes))?;
+            }
+            return Ok(());
+        }
         self.command(Command::Consensus(bytes))
             .inspect_err(|_| count(&self.counters.dropped_consensus_out))
+    }
+
+    /// From now on this handle, and what is cloned from it, sends what `outgoing` makes of consensus messages.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_outgoing(mut self, outgoing: Option<crate::testing::Outgoing>) -> Self {
+        self.outgoing = outgoing;
+        self
     }
 
     /// Sends a transaction to every peer, once: what another node already spread is not spread again.

@@ -108,6 +108,9 @@ pub struct Settings {
     pub mempool: Limits,
     /// The wall clock: the machine's, but in tests.
     pub clock: Clock,
+    /// What it does that no node should.
+    #[cfg(feature = "testing")]
+    pub faults: crate::testing::Faults,
 }
 
 /// Why a node did not start, or stopped.
@@ -170,15 +173,41 @@ impl NodeError {
     /// The exit code, as in `sysexits.h`: 75 when a supervisor may start the process again, 70 when a person must act
     /// first, 78 when the directory or the configuration is wrong.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Ordering(error) if error.may_restart() => 75,
             Self::Ordering(_) => 70,
             Self::Thread { .. } => 75,
+            error if error.is_of_the_disk() => 75,
             _ => 78,
         }
     }
+
+    /// Is the disk full, read-only or failing? Then the directory is as it should be, and the start will succeed when the
+    /// disk is mended: nobody should have to come back for it.
+    fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Lock(LockError::Io { source, .. })
+            | Self::SigningRecord(
+                SigningRecordError::Io { source, .. }
+                | SigningRecordError::Lock(LockError::Io { source, .. }),
+            ) => DISK_FAULTS.iter().any(|(number, _)| source.raw_os_error() == Some(*number)),
+            // The database tells in words; they are the system's.
+            Self::Storage(StorageError::Open { reason, .. } | StorageError::Io { reason }) => {
+                DISK_FAULTS.iter().any(|(_, words)| reason.contains(words))
+            }
+            _ => false,
+        }
+    }
 }
+
+/// What a system says of a disk that can be mended: EIO, ENOSPC, EROFS, EDQUOT.
+const DISK_FAULTS: [(i32, &str); 4] = [
+    (5, "Input/output error"),
+    (28, "No space left on device"),
+    (30, "Read-only file system"),
+    (122, "Disk quota exceeded"),
+];
 
 /// Reads and checks the genesis of a directory.
 ///
@@ -212,6 +241,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let parameters = chain.parameters().clone();
     let environment = Environment { clock: settings.clock.clone(), ..Environment::default() };
     let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool, environment)?);
+    #[cfg(feature = "testing")]
+    ledger.set_execution_fault(settings.faults.execution.clone());
     let (tip, now_ms) = (ledger.tip(), ledger.clock().now_ms());
     let roster = Roster::read(&ledger.storage, &tip)?;
     warn_if_key_is_missing(&found, &roster, &node_key);
@@ -250,6 +281,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let (ending, ended) = watch::channel(false);
     let (ordering, status) = {
         let (ledger, handle) = (ledger.clone(), network.handle.clone());
+        #[cfg(feature = "testing")]
+        let handle = handle.with_outgoing(settings.faults.outgoing.clone());
         // Replay and the first commit may take a moment; nothing else runs yet.
         tokio::task::block_in_place(|| Ordering::start(ledger, handle, host, keys, found))?
     };
@@ -411,5 +444,33 @@ async fn pass_on(ledger: Arc<Ledger>, network: NetworkHandle, stop: watch::Recei
                 tracing::error!(err = %error, "remembered refusals could not be swept");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_can_be_mended_asks_for_another_start_and_a_wrong_directory_does_not() {
+        let lock = |number| {
+            let source = std::io::Error::from_raw_os_error(number);
+            NodeError::Lock(LockError::Io { path: PathBuf::from("lock"), source })
+        };
+        for (number, words) in DISK_FAULTS {
+            assert_eq!(lock(number).exit_code(), 75);
+            // As the standard library words it, so does the C library for the database.
+            assert!(std::io::Error::from_raw_os_error(number).to_string().contains(words));
+            let reason = format!("IO error: {words}: While appending to file: data/000004.log");
+            let path = PathBuf::from("data");
+            assert_eq!(NodeError::from(StorageError::Open { path, reason }).exit_code(), 75);
+        }
+        // ENOENT, EACCES.
+        assert_eq!(lock(2).exit_code(), 78);
+        assert_eq!(lock(13).exit_code(), 78);
+        let reason =
+            "IO error: While lock file: data/LOCK: Resource temporarily unavailable".to_owned();
+        let path = PathBuf::from("data");
+        assert_eq!(NodeError::from(StorageError::Open { path, reason }).exit_code(), 78);
     }
 }

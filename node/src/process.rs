@@ -98,6 +98,8 @@ fn settings(config: &Config, layout: Layout) -> Settings {
             per_submitter_max: config.mempool.per_submitter_max,
         },
         clock: crate::clock::Clock::system(),
+        #[cfg(feature = "testing")]
+        faults: crate::testing::Faults::default(),
     }
 }
 

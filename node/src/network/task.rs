@@ -90,6 +90,8 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         counters: Arc::clone(&counters),
         consensus_bytes_max: config.consensus_bytes_max,
         transaction_bytes_max: config.transaction_bytes_max,
+        #[cfg(feature = "testing")]
+        outgoing: None,
     };
     let mut task = Task {
         us,
