@@ -1,7 +1,7 @@
 //! Deliberate bugs in the rules and in the node around them, to see whether the simulation notices.
 //!
 //! Without the feature `testing` nothing here can be switched on and [`is`] is `false` at compile time. With it, a bug
-//! is on for the thread that runs inside [`with`] and for no other, so tests side by side do not disturb each other.
+//! is on for the thread that runs inside `with` and for no other, so tests side by side do not disturb each other.
 
 /// A bug of the rules or of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
