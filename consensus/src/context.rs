@@ -302,6 +302,11 @@ impl Validators {
         Ok(Self { members: keys.into_iter().map(Member).collect(), order: order.into() })
     }
 
+    /// Whether both have the same members, in whatever order they propose.
+    pub(crate) fn has_members_of(&self, other: &Self) -> bool {
+        self.members == other.members
+    }
+
     /// Position of a key in the set, by which commit certificates name it.
     pub(crate) fn index_of(&self, key: &ValidatorKey) -> Option<usize> {
         self.members.binary_search_by(|member| member.0.cmp(key)).ok()

@@ -539,10 +539,13 @@ impl Host {
         if self.phase != Phase::Deciding || next.height != expected {
             return Err(HaltReason::WrongNextHeight { given: next.height, expected });
         }
-        self.start = next.check().map_err(|error| HaltReason::BadStart {
-            height: next.height,
-            reason: error.to_string(),
-        })?;
+        let bad = |reason: String| HaltReason::BadStart { height: next.height, reason };
+        let start = next.check().map_err(|error| bad(error.to_string()))?;
+        // set(h + 1) was fixed before height h was decided (PROTOCOL §6.2), and votes of h + 1 were checked against it.
+        if !start.validators.has_members_of(&self.start.next_validators) {
+            return Err(bad("its validators are not those announced a height before".to_owned()));
+        }
+        self.start = start;
         if !self.effects.config.has(Mutant::EarlyProposalsToCore) {
             self.blocks.clear();
         }

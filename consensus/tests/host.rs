@@ -932,12 +932,15 @@ fn a_key_that_votes_or_will_vote_is_not_destroyed() {
     assert!(!has(&actions, |action| matches!(action, Action::DestroyKey { .. })));
 }
 
-/// Height 5 decided with our vote, then a next height with these sets.
+/// Height 5, with this set after it, decided with our vote, then a next height with these sets.
 fn after_height_five(
     validators: v1::ValidatorSet,
     next_validators: v1::ValidatorSet,
 ) -> (Host, Vec<Action>) {
-    let mut host = running();
+    let start_five = HeightStart { next_validators: validators.clone(), ..start(5) };
+    let record = SigningRecord { height: 4, entries: Vec::new() };
+    let mut host = Host::new(config(), &start_five, record, NOW_MS).unwrap().0;
+    host.handle(Event::TransactionsPending(true), NOW_MS);
     let fresh = block(0, NOW_MS);
     let header = id(&fresh);
     let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
@@ -969,6 +972,21 @@ fn a_validator_that_loses_its_seat_follows_without_voting() {
     let vote = signed_vote(US, v1::VoteType::Prevote, 6, 0, None);
     let actions = host.handle(message(Message::Vote(vote)), NOW_MS);
     assert_eq!(faults(&actions), [FaultReason::BadSignature { height: 6, round: 0 }]);
+}
+
+#[test]
+fn a_set_that_was_not_announced_stops_the_node() {
+    let mut host = running();
+    decide_five(&mut host);
+    let next = HeightStart {
+        validators: without_us(),
+        proposer_order: (0..3).map(|index| ValidatorKey(key(index))).collect(),
+        ..start(6)
+    };
+    let actions = host.handle(Event::Committed { next }, NOW_MS);
+    let bad =
+        |action: &Action| matches!(action, Action::Halt { reason: HaltReason::BadStart { .. } });
+    assert!(has(&actions, bad));
 }
 
 #[test]
