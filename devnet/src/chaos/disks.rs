@@ -7,10 +7,11 @@
 use super::links::PREFIX;
 use super::shell;
 use crate::directory::Devnet;
+use crate::process::{ProcessId, ProcessState};
 use anyhow::{Context as _, bail};
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The size of a disk. The file holds only what was written.
@@ -172,7 +173,11 @@ fn forgotten() -> Vec<u32> {
         marks.chain(names.iter().filter_map(|name| Some(name.strip_prefix(PREFIX)?.to_owned())));
     let mut owners: Vec<u32> = marks
         .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-        .filter(|owner| !Path::new(&format!("/proc/{owner}")).exists())
+        // Killed and not buried by whoever should is gone all the same.
+        .filter(|owner| {
+            let process = i32::try_from(*owner).ok().and_then(ProcessId::of);
+            process.is_none_or(|process| process.state() == ProcessState::Dead)
+        })
         .collect();
     owners.sort_unstable();
     owners.dedup();
