@@ -7,7 +7,7 @@ use crate::kill_test::{self, KillTest};
 use crate::liar::{Liar, Lie};
 use crate::load::{self, Load};
 use crate::network::{self, Size};
-use crate::{log, status, tour};
+use crate::{log, members, status, tour};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -64,6 +64,20 @@ pub enum Command {
         /// Number or name
         node: String,
     },
+    /// Add a validator: a new organization, admitted by the others; its node syncs, joins and votes
+    AddValidator,
+    /// Remove a validator: the others decide, its votes stop counting, its node is stopped
+    RemoveValidator {
+        /// Number or name
+        node: String,
+    },
+    /// Give a validator a new key, as its operator alone may once a day
+    RekeyValidator {
+        /// Number or name
+        node: String,
+    },
+    /// Add an observer, admitted by the operators
+    AddObserver,
     /// Show the end of a node's log
     Logs {
         /// Number or name
@@ -158,7 +172,7 @@ impl Cli {
                 Ok(())
             }
             Command::Status { json } => {
-                let reports = status::collect(&open()?).await;
+                let reports = status::collect_with_seats(&open()?).await;
                 if json {
                     console::json(&reports)
                 } else {
@@ -205,6 +219,39 @@ impl Cli {
                     "{} is back at the network's height after {took}",
                     node.name
                 ));
+                Ok(())
+            }
+            Command::AddValidator => {
+                let seated = members::add_validator(&mut open()?).await?;
+                console::line(format!(
+                    "{} (number {}) votes since height {}",
+                    seated.node, seated.index, seated.from_height
+                ));
+                Ok(())
+            }
+            Command::RemoveValidator { node } => {
+                let (mut devnet, node) = find(&node)?;
+                let decision = members::remove_validator(&mut devnet, node.index).await?;
+                console::line(format!(
+                    "{} was removed at height {}; its votes do not count from height {} on",
+                    node.name,
+                    decision.height,
+                    decision.height + sillok_ledger::MEMBERSHIP_DELAY
+                ));
+                Ok(())
+            }
+            Command::RekeyValidator { node } => {
+                let (mut devnet, node) = find(&node)?;
+                let seated = members::rekey_validator(&mut devnet, node.index).await?;
+                console::line(format!(
+                    "{} votes with its new key since height {}",
+                    seated.node, seated.from_height
+                ));
+                Ok(())
+            }
+            Command::AddObserver => {
+                let node = members::add_observer(&mut open()?).await?;
+                console::line(format!("{} (number {}) replicates", node.name, node.index));
                 Ok(())
             }
             Command::Logs { node, follow, lines } => {

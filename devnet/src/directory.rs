@@ -91,7 +91,7 @@ pub struct NodeEntry {
     pub validator_key: String,
 }
 
-/// One organization of the genesis: who it is and where its secret key lies.
+/// One organization: who it is and where its secret key lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrganizationEntry {
     /// Its name on the ledger.
@@ -119,8 +119,11 @@ pub struct Devnet {
     pub node_binary: PathBuf,
     /// Every node, by index.
     pub nodes: Vec<NodeEntry>,
-    /// Every organization of the genesis.
+    /// Every organization of the genesis, and every operator admitted since.
     pub organizations: Vec<OrganizationEntry>,
+    /// The highest number a node was ever given.
+    #[serde(default)]
+    pub last_index: usize,
     /// The directory of this file; not written.
     #[serde(skip)]
     pub directory: PathBuf,
@@ -210,12 +213,21 @@ impl Devnet {
     ///
     /// The disk refused.
     pub fn set_process(&mut self, index: usize, process: Option<ProcessId>) -> anyhow::Result<()> {
-        let mut newest = Self::read(&self.directory)?;
-        for devnet in [&mut newest, &mut *self] {
+        self.change(|devnet| {
             if let Some(node) = devnet.nodes.iter_mut().find(|node| node.index == index) {
                 node.process = process;
             }
-        }
+        })
+    }
+
+    /// Changes the index on disk, as it is there now, and this copy of it.
+    ///
+    /// # Errors
+    ///
+    /// The disk refused.
+    pub fn change(&mut self, change: impl FnOnce(&mut Self)) -> anyhow::Result<()> {
+        let mut newest = Self::read(&self.directory)?;
+        change(&mut newest);
         newest.write()?;
         *self = newest;
         Ok(())
@@ -248,6 +260,7 @@ mod tests {
             node_binary: PathBuf::from("sillok-node"),
             nodes: vec![node(1, "v1", NodeRole::Validator), node(2, "o1", NodeRole::Observer)],
             organizations: Vec::new(),
+            last_index: 2,
             directory: directory.to_owned(),
         }
     }

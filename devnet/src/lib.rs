@@ -5,6 +5,7 @@
 //!   directory ── process ── ports           what there is, and whether it lives
 //!        └── setup ── network ── status     making, running and watching a network
 //!   reader   submit ── scene                using it as a client
+//!        members                            changing who runs it
 //!        tour   load   kill_test   liar   chaos   what is shown with it
 //!   sim                                     whole nodes in one thread and virtual time, from a seed
 //! ```
@@ -25,6 +26,8 @@ pub mod status;
 pub mod reader;
 pub mod scene;
 pub mod submit;
+
+pub mod members;
 
 pub mod chaos;
 pub mod kill_test;

@@ -76,7 +76,8 @@ struct ValidatorKeys {
     governance: NodeSecret,
 }
 
-fn ministry(index: usize) -> String {
+/// The name of the operator with this number, from 0.
+pub(crate) fn ministry(index: usize) -> String {
     MINISTRIES.get(index).map_or_else(|| format!("기관 {}", index + 1), |name| (*name).to_owned())
 }
 
@@ -173,6 +174,7 @@ pub fn make(plan: &Plan) -> anyhow::Result<Devnet> {
         node_binary: plan.node_binary.clone(),
         nodes: entries,
         organizations,
+        last_index: plan.validators + plan.observers,
         directory: directory.clone(),
     };
     devnet.write()?;
@@ -199,7 +201,7 @@ fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The settings of one node: its own addresses, and all the others as peers.
-fn node_config(node: &NodeEntry, all: &[NodeEntry]) -> anyhow::Result<String> {
+pub(crate) fn node_config(node: &NodeEntry, all: &[NodeEntry]) -> anyhow::Result<String> {
     let listen = multiaddress(&node.p2p)?;
     let mut peers = Vec::with_capacity(all.len());
     for peer in all.iter().filter(|peer| peer.index != node.index) {

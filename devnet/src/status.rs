@@ -22,6 +22,10 @@ pub struct NodeReport {
     pub name: String,
     /// `validator` or `observer`.
     pub role: &'static str,
+    /// Whether its key is seated, proved; empty where nobody asked, and for observers.
+    pub seat: String,
+    /// Does it vote at the height it works on?
+    pub validating: Option<bool>,
     /// The organization that operates it.
     pub organization: String,
     /// The process, if one runs.
@@ -79,6 +83,8 @@ async fn report(node: &NodeEntry) -> NodeReport {
         index: node.index,
         name: node.name.clone(),
         role: node.role.as_str(),
+        seat: String::new(),
+        validating: status.as_ref().map(|status| status.validating),
         organization: node.organization.clone(),
         pid: node.process.filter(|_| process != ProcessState::Dead).map(|process| process.pid),
         process,
@@ -98,6 +104,18 @@ pub async fn collect(devnet: &Devnet) -> Vec<NodeReport> {
     futures::future::join_all(devnet.nodes.iter().map(report)).await
 }
 
+/// Asks all nodes, and one of them for the proof of who is seated.
+pub async fn collect_with_seats(devnet: &Devnet) -> Vec<NodeReport> {
+    let mut reports = collect(devnet).await;
+    // Without an answer the table is still worth printing.
+    for (index, seat) in crate::members::standings(devnet).await.unwrap_or_default() {
+        for report in reports.iter_mut().filter(|report| report.index == index) {
+            report.seat.clone_from(&seat);
+        }
+    }
+    reports
+}
+
 /// The highest tip among the nodes that answer.
 pub async fn highest(devnet: &Devnet) -> Option<u64> {
     collect(devnet).await.into_iter().filter_map(|report| report.height).max()
@@ -110,8 +128,8 @@ fn shown<T: ToString>(value: Option<T>) -> String {
 /// The table of `status` and of `up`.
 pub fn print(reports: &[NodeReport], style: Style) {
     let mut table = console::table([
-        "#", "name", "role", "operator", "pid", "process", "height", "round", "peers", "mempool",
-        "age", "grpc",
+        "#", "name", "role", "seat", "votes", "operator", "pid", "process", "height", "round",
+        "peers", "mempool", "age", "grpc",
     ]);
     for report in reports {
         let process = match report.process {
@@ -125,6 +143,13 @@ pub fn print(reports: &[NodeReport], style: Style) {
             console::number(report.index),
             report.name.clone().into(),
             report.role.into(),
+            report.seat.clone().into(),
+            match report.validating {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "-",
+            }
+            .into(),
             report.organization.clone().into(),
             console::number(shown(report.pid)),
             process.into(),
