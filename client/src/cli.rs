@@ -76,7 +76,7 @@ async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         Command::Network(arguments::NetworkCommand::Status) => {
             network::status(global, output).await
         }
-        Command::Verify { file } => read::verify(global, file, output),
+        Command::Verify { file } => read::verify(global, file, output).await,
         Command::Checkpoint(command) => checkpoint::run(global, command, output).await,
     }
 }

@@ -562,6 +562,22 @@ impl Client {
         Ok(call_one(node, Duration::ZERO, ledger.get_history_proof(request)).await?)
     }
 
+    /// The same from the first node that has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Call`].
+    pub async fn history_from_any(&self, height: u64) -> Result<v1::HistoryProof, ReadError> {
+        let request = v1::GetHistoryProofRequest { height, at_height: self.trusted().height };
+        let (proof, _) =
+            self.connection
+                .call(Duration::ZERO, |node| async move {
+                    node.ledger().get_history_proof(request).await
+                })
+                .await?;
+        Ok(proof)
+    }
+
     async fn check_descent(
         &self,
         node: &Node,

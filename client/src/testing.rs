@@ -7,13 +7,13 @@
 use crate::identity::Identity;
 use crate::keys::{KeyAlgorithm, SecretKey};
 use crate::problem::DOMAIN;
-use sillok_did_method::{Did, head_hash};
+use sillok_did_method::{Did, head_hash, proposal_hash};
 use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, StateFault, StateView, Tip, TransactionLeaf,
     TreeKey, VerifyEach, build_block, default_parameters, header_hash, organization_digest,
-    precommit_string,
+    precommit_string, validator_set_hash,
 };
 use sillok_proto::{Hash, decode, v1};
 use std::collections::{BTreeMap, HashMap};
@@ -84,10 +84,25 @@ pub struct MemoryNetwork {
     chain: Chain,
     tip: Tip,
     store: Store,
-    validators: Vec<SecretKey>,
+    /// The secrets of validators, those of replaced ones too.
+    keys: BTreeMap<Vec<u8>, SecretKey>,
+    /// The set of each height up to the next one.
+    sets: BTreeMap<u64, v1::ValidatorSet>,
+    operators: Vec<MemoryOperator>,
     headers: Vec<v1::Header>,
     signed_headers: BTreeMap<u64, v1::SignedHeader>,
     receipts: BTreeMap<Hash, (u64, u32, v1::Receipt)>,
+}
+
+/// An operator of a network in memory.
+#[derive(Debug, Clone)]
+pub struct MemoryOperator {
+    /// Its organization.
+    pub did: Did,
+    /// Its governance key.
+    pub governance: SecretKey,
+    /// Its first validator key.
+    pub validator: SecretKey,
 }
 
 /// Names and organizations of a network in memory.
@@ -112,7 +127,7 @@ impl MemoryNetwork {
         let ministries = Ministries { registrar: organization()?, countersigner: organization()? };
         let mut organizations = Vec::new();
         let mut operators = Vec::new();
-        let mut validators = Vec::new();
+        let mut known = Vec::new();
         for identity in [&ministries.registrar, &ministries.countersigner] {
             organizations.push(genesis_organization("ministry", identity.document()));
         }
@@ -128,11 +143,11 @@ impl MemoryNetwork {
                 archive: true,
             });
             organizations.push(genesis_organization("operator", identity.document()));
-            validators.push(validator);
+            known.push(MemoryOperator { did: identity.did, governance, validator });
         }
         organizations.sort_by_key(|one| one.document.as_ref().map(organization_digest));
         operators.sort_by(|a, b| a.validator_key.cmp(&b.validator_key));
-        validators.sort_by(|a, b| a.public().point.cmp(&b.public().point));
+        known.sort_by(|a, b| a.validator.public().point.cmp(&b.validator.public().point));
         let genesis = v1::Genesis {
             protocol_version: 1,
             network: name.to_owned(),
@@ -142,7 +157,9 @@ impl MemoryNetwork {
             operators,
             observers: Vec::new(),
         };
-        let network = Self::of_genesis(genesis, validators)?;
+        let validators = known.iter().map(|operator| operator.validator.clone()).collect();
+        let mut network = Self::of_genesis(genesis, validators)?;
+        network.operators = known;
         Ok((network, ministries))
     }
 
@@ -163,11 +180,15 @@ impl MemoryNetwork {
         let tip = Tip::genesis(&chain, update.root).map_err(fault)?;
         store.apply(update);
         let header = tip.header.clone();
+        let sets = BTreeMap::from([(1, tip.validators.clone())]);
+        let keys = validators.into_iter().map(|key| (key.public().point.clone(), key)).collect();
         Ok(Self {
             chain,
             tip,
             store,
-            validators,
+            keys,
+            sets,
+            operators: Vec::new(),
             headers: vec![header],
             signed_headers: BTreeMap::new(),
             receipts: BTreeMap::new(),
@@ -201,7 +222,10 @@ impl MemoryNetwork {
             .iter()
             .map(|one| CheckedTransaction::check(self.chain.hash(), one))
             .collect::<Result<Vec<_>, _>>()?;
-        let proposer = self.validators.first().map(|key| key.public().point.clone());
+        // By turns, so that none counts as absent.
+        let set = &self.tip.validators.validators;
+        let turn = usize::try_from(self.tip.height()).unwrap_or(0) % set.len().max(1);
+        let proposer = set.get(turn).map(|validator| validator.public_key.clone());
         let built = build_block(
             &self.chain,
             &self.tip,
@@ -234,6 +258,7 @@ impl MemoryNetwork {
             self.receipts.insert(leaf.id, (height, index, receipt));
         }
         self.tip.advance(&outcome)?;
+        self.sets.insert(height.saturating_add(1), self.tip.validators.clone());
         self.store.apply(outcome.tree);
         self.store.documents.extend(outcome.changes.documents);
         self.store.heads.extend(outcome.changes.heads);
@@ -242,7 +267,39 @@ impl MemoryNetwork {
         Ok(())
     }
 
-    /// Signs a header with the keys of all validators, whatever it says.
+    /// Its operators at genesis.
+    #[must_use]
+    pub fn operators(&self) -> &[MemoryOperator] {
+        &self.operators
+    }
+
+    /// Lets a validator that may join sign once it is seated.
+    pub fn add_validator_key(&mut self, key: SecretKey) {
+        self.keys.insert(key.public().point.clone(), key);
+    }
+
+    /// The set of a height up to the next one.
+    #[must_use]
+    pub fn set(&self, height: u64) -> Option<&v1::ValidatorSet> {
+        self.sets.get(&height)
+    }
+
+    /// The light blocks above a height at which the set changed, and the last one.
+    #[must_use]
+    pub fn trust_bundle(&self, from: u64) -> v1::TrustBundle {
+        let tip = self.tip.height();
+        let changes = |height: &u64| self.set(*height) != self.set(height.saturating_add(1));
+        let light_blocks = (from.saturating_add(1)..=tip)
+            .filter(|height| *height == tip || changes(height))
+            .map(|height| v1::LightBlock {
+                signed_header: self.signed_header(height).cloned(),
+                next_validators: self.set(height.saturating_add(1)).cloned(),
+            })
+            .collect();
+        v1::TrustBundle { light_blocks }
+    }
+
+    /// Signs a header with the keys of the set that it names, or of the set in force, whatever it says.
     ///
     /// # Errors
     ///
@@ -252,8 +309,14 @@ impl MemoryNetwork {
         let statement =
             v1::VoteStatement { height: header.height, round: 0, header_hash: hash.to_vec() };
         let string = precommit_string(self.chain.hash(), &statement);
+        let named = |set: &&v1::ValidatorSet| {
+            validator_set_hash(set).0.as_slice() == header.validator_set_hash
+        };
+        let set = self.sets.values().find(named).unwrap_or(&self.tip.validators);
         let mut signatures = Vec::new();
-        for (validator, key) in (0_u32..).zip(&self.validators) {
+        for (validator, member) in (0_u32..).zip(&set.validators) {
+            // A validator whose key is elsewhere is away.
+            let Some(key) = self.keys.get(&member.public_key) else { continue };
             let signature = key.sign(&string).map_err(fault)?.to_vec();
             signatures.push(v1::CommitSignature { validator, signature });
         }
@@ -293,6 +356,22 @@ impl MemoryNetwork {
             tree::prove(&self.store, height, &TreeKey::did_head(&did.digest())).map_err(fault)?;
         let head = entry.present.then(|| decode(&entry.value, 4096)).transpose().map_err(fault)?;
         Ok((v1::StateProof { signed_header, entries: vec![entry] }, head))
+    }
+
+    /// The hashes of all proposals, ascending.
+    #[must_use]
+    pub fn proposals(&self) -> Vec<Hash> {
+        let hash_at = |key: &TreeKey, value: &[u8]| {
+            let record: v1::ProposalRecord = decode(value, 16 * 1024).ok()?;
+            let hash = proposal_hash(self.chain.hash(), record.proposal.as_ref()?);
+            (TreeKey::proposal(&hash) == *key).then_some(hash)
+        };
+        let leaves = self.store.values.iter();
+        let mut hashes: Vec<Hash> = leaves
+            .filter_map(|(key, versions)| hash_at(key, versions.values().next_back()?))
+            .collect();
+        hashes.sort_unstable();
+        hashes
     }
 
     /// What the state held at these keys at a height, with the proof.
@@ -655,18 +734,7 @@ impl v1::ledger_server::Ledger for Service {
         request: Request<v1::GetTrustBundleRequest>,
     ) -> Result<Response<v1::TrustBundle>, Status> {
         let from = request.into_inner().from_height;
-        let network = self.lock();
-        let height = network.tip.height();
-        let light_blocks = network
-            .signed_header(height)
-            .filter(|_| height > from)
-            .map(|signed| v1::LightBlock {
-                signed_header: Some(signed.clone()),
-                next_validators: Some(network.tip.validators.clone()),
-            })
-            .into_iter()
-            .collect();
-        Ok(Response::new(v1::TrustBundle { light_blocks }))
+        Ok(Response::new(self.lock().trust_bundle(from)))
     }
 
     async fn get_history_proof(
@@ -700,7 +768,8 @@ impl v1::ledger_server::Ledger for Service {
         &self,
         _: Request<v1::GetProposalsRequest>,
     ) -> Result<Response<v1::GetProposalsResponse>, Status> {
-        Ok(Response::new(v1::GetProposalsResponse::default()))
+        let proposal_hashes = self.lock().proposals().iter().map(|hash| hash.to_vec()).collect();
+        Ok(Response::new(v1::GetProposalsResponse { proposal_hashes }))
     }
 
     async fn get_members(

@@ -377,3 +377,123 @@ async fn keys_are_shown_without_their_secrets() {
         .await
         .expect(64);
 }
+
+/// An operator's key file, as `sillok-node keys` writes it.
+fn write_key(path: &Path, key: &SecretKey) {
+    let text = serde_json::json!({
+        "algorithm": "Ed25519",
+        "public_key": hex::encode(&key.public().point),
+        "secret": hex::encode(key.to_bytes().as_slice()),
+    });
+    fs::write(path, text.to_string()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test]
+async fn a_new_operator_is_admitted_and_joins_on_the_command_line() {
+    let world = world().await;
+    let operators = world.door.network().operators().to_vec();
+    for (operator, number) in operators.iter().zip(1..) {
+        write_key(&world.path(&format!("governance{number}.key")), &operator.governance);
+    }
+    let list = world.sillok("member list --json").await.expect(0).json();
+    assert_eq!((&list["seated"], &list["approvalsNeeded"]), (&4.into(), &3.into()));
+    assert_eq!(list["operators"][0]["standing"], "votes");
+    assert_eq!(list["verification"]["status"], "VALID");
+
+    // What the new operator hands in: its DID, and what `sillok-node keys --json` printed.
+    world
+        .sillok("did create --kind organization --out office.json --submitter registrar.json")
+        .await
+        .expect(0);
+    let did = world.did("office.json");
+    let new: Vec<SecretKey> =
+        (0..3).map(|_| SecretKey::generate(KeyAlgorithm::Ed25519).unwrap()).collect();
+    let point = |key: &SecretKey| hex::encode(&key.public().point);
+    let keys = serde_json::json!({
+        "node_key": point(&new[0]),
+        "validator_key": point(&new[1]),
+        "governance_key": point(&new[2]),
+        "peer_id": "12D3KooW",
+    });
+    fs::write(world.path("keys.json"), keys.to_string()).unwrap();
+    let propose =
+        format!("member propose admit {did} --keys keys.json --archive --submitter registrar.json");
+    world.sillok(&propose).await.expect(64);
+    let proposed =
+        world.sillok(&format!("{propose} --governance-key governance1.key --json")).await.expect(0);
+    assert!(
+        proposed.stderr.contains("1 of 3 approvals; next: sillok member approve"),
+        "{}",
+        proposed.stderr
+    );
+    let hash = proposed.json()["proposal"].as_str().unwrap().to_owned();
+    world.sillok(&format!("member show {}", "00".repeat(32))).await.expect(5);
+
+    // A governance key that is offline: the file goes there and back.
+    let second = operators[1].did.to_string();
+    let out = format!(
+        "member approve {hash} --operator {second} --out approve.part --submitter registrar.json"
+    );
+    world.sillok(&out).await.expect(0);
+    world.sillok(&out).await.expect(1);
+    world.sillok("tx submit approve.part --submitter registrar.json").await.expect(1);
+    let nobody = "127.0.0.1:1";
+    let shown = world.run("tx show approve.part", nobody).await.expect(0).stdout;
+    assert!(shown.contains(&hash) && shown.contains("nobody yet"), "{shown}");
+    let signed =
+        world.run("tx sign approve.part --key governance2.key --json", nobody).await.expect(0);
+    assert_eq!(signed.json()["operations"][0]["signed_by"].as_array().unwrap().len(), 1);
+    assert_eq!(signed.json()["operations"][0]["in_the_name_of"], second);
+    world.sillok("tx submit approve.part --submitter ministry.json").await.expect(64);
+    world.sillok("tx submit approve.part --submitter registrar.json").await.expect(0);
+
+    // Before it is decided, nobody joins.
+    fs::create_dir_all(world.path("node/validator")).unwrap();
+    write_key(&world.path("node/validator/validator.key"), &new[1]);
+    let join = "member join --dir node --submitter registrar.json";
+    assert!(world.sillok(join).await.expect(1).stderr.contains("not approved"));
+    let open = world.sillok("member proposals").await.expect(0).stdout;
+    assert!(open.contains(&hash) && open.contains("2 of 3") && open.contains(&did), "{open}");
+    let approve = format!("member approve {hash} --submitter registrar.json --governance-key");
+    let again = world.sillok(&format!("{approve} governance2.key --json")).await.expect(0);
+    assert_eq!(again.json()["already"], true);
+    let decided = world.sillok(&format!("{approve} governance3.key")).await.expect(0);
+    assert!(decided.stderr.contains("sillok member join"), "{}", decided.stderr);
+    let late = world.sillok(&format!("{approve} governance4.key --json")).await.expect(1).json();
+    assert_eq!(late["error"]["code"], "PROPOSAL_EXECUTED");
+    let text = world.sillok(&format!("member show {hash}")).await.expect(0).stdout;
+    assert!(text.contains("decided at height") && text.contains("admit operator"), "{text}");
+    let none = world.sillok("member proposals").await.expect(0).stdout;
+    assert!(none.contains("no proposal is open"), "{none}");
+    assert!(world.sillok("member proposals --all").await.expect(0).stdout.contains(&hash));
+
+    world.door.network().add_validator_key(new[1].clone());
+    let joined = world.sillok(&format!("{join} --json")).await.expect(0).json();
+    assert_eq!(joined["member"], did);
+    let again = world.sillok(&format!("{join} --json")).await.expect(0).json();
+    assert_eq!(again["already"], true);
+    let list = world.sillok("member list").await.expect(0).stdout;
+    assert!(list.contains("5 members are seated") && list.contains(&did), "{list}");
+
+    // An operator names a new key for its own seat, once a day.
+    let fresh = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    let rekey = |key: &SecretKey| {
+        format!(
+            "member rekey --validator-key {} --governance-key governance4.key --submitter registrar.json --json",
+            point(key)
+        )
+    };
+    world.sillok(&rekey(&fresh)).await.expect(0);
+    let other = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    let soon = world.sillok(&rekey(&other)).await.expect(1).json();
+    assert_eq!(soon["error"]["code"], "REKEY_TOO_SOON");
+    write_key(&world.path("fresh.key"), &fresh);
+    world.door.network().add_validator_key(fresh);
+    world.sillok("member join --key fresh.key --submitter registrar.json").await.expect(0);
+    // A key that others can read is taken for known.
+    fs::set_permissions(world.path("fresh.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let open =
+        world.sillok("member join --key fresh.key --submitter registrar.json").await.expect(1);
+    assert!(open.stderr.contains("chmod 600"), "{}", open.stderr);
+}

@@ -379,6 +379,41 @@ pub async fn rekey_validator(devnet: &mut Devnet, index: usize) -> anyhow::Resul
     start_and_join(devnet, index).await
 }
 
+/// Gives a validator a new key without missing it: the new key is made, named and joined beside the old one, and takes
+/// its place in a restart as soon as the old one's votes count no more.
+///
+/// # Errors
+///
+/// A rule refuses it, or the node does not come back.
+pub async fn rekey_in_place(devnet: &mut Devnet, index: usize) -> anyhow::Result<Seated> {
+    let node = devnet.node(&index.to_string())?.clone();
+    let governor = governor(devnet, &node.name)?;
+    let brings = submitter(devnet)?;
+    let new = NodeSecret::generate()?;
+    let current = Layout::new(&node.directory).validator();
+    let next = current.with_extension("next");
+    SigningRecord::create(&next, reader::genesis_hash(devnet)?, &new.seed())?;
+    let client = client(devnet)?;
+    client.rekey(&governor.did, &governor.key, &new.public(), &brings).await?;
+    let key = SecretKey::from_bytes(KeyAlgorithm::Ed25519, &new.seed())?;
+    let committed = client.join(&governor.did, &key, &brings).await?;
+    let from_height = committed.receipt.header.height() + MEMBERSHIP_DELAY;
+    network::stop(devnet, index)?;
+    // The node may have destroyed it: its votes do not count any more.
+    if current.exists() {
+        fs::remove_dir_all(&current)?;
+    }
+    fs::rename(&next, &current)?;
+    devnet.change(|devnet| {
+        for one in devnet.nodes.iter_mut().filter(|one| one.index == index) {
+            one.validator_key = hex::encode(new.public());
+        }
+    })?;
+    network::start(devnet, index)?;
+    wait_until_it_votes(devnet, index, from_height).await?;
+    Ok(Seated { node: node.name, index, from_height })
+}
+
 /// The first half of [`rekey_validator`]: the node is stopped and its new key named, not joined.
 ///
 /// # Errors

@@ -116,6 +116,9 @@ pub(crate) enum Command {
     ///
     ///   sillok did resolve did:sillok:devnet:zGz… --save answer.json
     ///   sillok verify answer.json --genesis genesis.json --max-age 24h
+    ///
+    /// Where the validators who certified it were replaced since, their signatures say nothing any
+    /// more: then a --node is asked for the history that proves it.
     #[command(verbatim_doc_comment)]
     Verify {
         /// The file
@@ -432,7 +435,7 @@ pub(crate) enum MemberCommand {
     },
     /// Name a new validator key for your own seat, once a day, without asking anybody
     ///
-    ///   sillok-node keys --validator-only --out fresh
+    ///   sillok-node validator-key --dir node
     ///   sillok member rekey --validator-key KEY --governance-key governance.key
     ///   sillok member join --dir node
     ///

@@ -7,7 +7,10 @@ use super::session;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sillok_client::identity::{kind_name, relationship_names};
-use sillok_client::verify::{Answer, Asked, Policy, Resolution, ResolvedVersion, Verifier};
+use sillok_client::read::Client;
+use sillok_client::verify::{
+    Answer, Asked, Policy, Resolution, ResolvedVersion, Verifier, VerifyError,
+};
 use sillok_did_method::{
     DEVICE_RELATIONSHIPS, Did, Recovery, device_key, format_datetime, multikey,
 };
@@ -297,8 +300,9 @@ fn change(
     if words.is_empty() { "rules".to_owned() } else { words.join("\n") }
 }
 
-/// `sillok verify`: an answer kept on disk, without any node.
-pub(crate) fn verify(global: &Global, path: &Path, output: Output) -> Result<u8, Failure> {
+/// `sillok verify`: an answer kept on disk, without any node; only where the validators who certified it were replaced
+/// since, a node is asked for the history that proves it.
+pub(crate) async fn verify(global: &Global, path: &Path, output: Output) -> Result<u8, Failure> {
     let trust = session::offline_trust(global)?;
     let kept = Kept::read(path)?;
     let (did, asked, response) = kept.parse()?;
@@ -310,7 +314,14 @@ pub(crate) fn verify(global: &Global, path: &Path, output: Output) -> Result<u8,
         past: true,
     };
     let verifier = Verifier::new(trust.chain(), trust.trusted(), policy);
-    let answer = verifier.resolution(&did, asked, &response)?;
+    let answer = match verifier.resolution(&did, asked, &response) {
+        Err(VerifyError::PastValidators { height }) if !global.nodes.is_empty() => {
+            let client = Client::new(session::connection(global)?, trust.detached(), options);
+            let history = client.history_from_any(height).await?;
+            verifier.with_history(&history).resolution(&did, asked, &response)?
+        }
+        answer => answer?,
+    };
     let from = format!("kept in {}", path.display());
     Ok(show(&answer, trust.chain().hash(), &from, output))
 }
