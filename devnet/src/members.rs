@@ -28,6 +28,8 @@ use v1::change::Change;
 
 /// How long a proposal of a devnet can be approved and joined under, in milliseconds.
 const PROPOSAL_LIFE_MS: u64 = 3_600_000;
+/// How long a running node has to change over to its new validator key.
+const CHANGE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a condition is looked at again.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -379,8 +381,8 @@ pub async fn rekey_validator(devnet: &mut Devnet, index: usize) -> anyhow::Resul
     start_and_join(devnet, index).await
 }
 
-/// Gives a validator a new key without missing it: the new key is made, named and joined beside the old one, and takes
-/// its place in a restart as soon as the old one's votes count no more.
+/// Gives a validator a new key without missing it: the new key is made, named and joined beside the old one, and the
+/// node changes over when the old one's votes count no more.
 ///
 /// # Errors
 ///
@@ -391,25 +393,33 @@ pub async fn rekey_in_place(devnet: &mut Devnet, index: usize) -> anyhow::Result
     let brings = submitter(devnet)?;
     let new = NodeSecret::generate()?;
     let current = Layout::new(&node.directory).validator();
-    let next = current.with_extension("next");
+    let next = node.directory.join("validator.next");
     SigningRecord::create(&next, reader::genesis_hash(devnet)?, &new.seed())?;
     let client = client(devnet)?;
     client.rekey(&governor.did, &governor.key, &new.public(), &brings).await?;
     let key = SecretKey::from_bytes(KeyAlgorithm::Ed25519, &new.seed())?;
     let committed = client.join(&governor.did, &key, &brings).await?;
     let from_height = committed.receipt.header.height() + MEMBERSHIP_DELAY;
-    network::stop(devnet, index)?;
-    // The node may have destroyed it: its votes do not count any more.
-    if current.exists() {
-        fs::remove_dir_all(&current)?;
+    // The node changes over by itself; one that does not is restarted with its new key.
+    let deadline = Instant::now() + CHANGE_OVER_PATIENCE;
+    while next.exists() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
     }
-    fs::rename(&next, &current)?;
+    if next.exists() {
+        network::stop(devnet, index)?;
+        if next.exists() {
+            if current.exists() {
+                fs::remove_dir_all(&current)?;
+            }
+            fs::rename(&next, &current)?;
+        }
+        network::start(devnet, index)?;
+    }
     devnet.change(|devnet| {
         for one in devnet.nodes.iter_mut().filter(|one| one.index == index) {
             one.validator_key = hex::encode(new.public());
         }
     })?;
-    network::start(devnet, index)?;
     wait_until_it_votes(devnet, index, from_height).await?;
     Ok(Seated { node: node.name, index, from_height })
 }

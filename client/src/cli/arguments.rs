@@ -435,11 +435,11 @@ pub(crate) enum MemberCommand {
     },
     /// Name a new validator key for your own seat, once a day, without asking anybody
     ///
-    ///   sillok-node validator-key --dir node
+    ///   sillok-node keys validator --dir node
     ///   sillok member rekey --validator-key KEY --governance-key governance.key
     ///   sillok member join --dir node
     ///
-    /// The old key votes until the new one joins.
+    /// The old key votes until the new one's first height; the running node changes over by itself.
     #[command(verbatim_doc_comment)]
     Rekey {
         /// The new validator key: 64 hex digits
@@ -455,7 +455,7 @@ pub(crate) enum MemberCommand {
     /// Start the node first and let it catch up: from its height on the network counts on its votes.
     #[command(verbatim_doc_comment)]
     Join {
-        /// The node's directory, which has the key in validator/validator.key
+        /// The node's directory: the key in validator.next/ joins, or where there is none that in validator/
         #[arg(long, value_name = "DIR", required_unless_present = "key", conflicts_with = "key")]
         dir: Option<PathBuf>,
         /// The key file itself

@@ -42,7 +42,12 @@ pub(crate) async fn run(
         }
         MemberCommand::Join { dir, key, submitter } => {
             let path = match (dir, key) {
-                (Some(dir), _) => dir.join("validator").join("validator.key"),
+                (Some(dir), _) => {
+                    // A key that waits for its turn is beside the one in use.
+                    let next = dir.join("validator.next").join("validator.key");
+                    let current = dir.join("validator").join("validator.key");
+                    if next.exists() { next } else { current }
+                }
                 (None, Some(key)) => key.clone(),
                 (None, None) => return Err(Failure::usage("say with --dir whose key joins")),
             };
