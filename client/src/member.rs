@@ -4,6 +4,7 @@
 //! members or may become it; a leaf for each says with which keys. Nothing here decides: it reads, and it says what the
 //! leaves mean at the height they are of.
 
+use crate::evidence::{EvidenceError, Misbehavior, verify_evidence};
 use crate::read::{Client, ReadError};
 use crate::verify::{Answer, VerifyError};
 use sillok_ledger::TreeKey;
@@ -259,6 +260,52 @@ impl Client {
             }
         }
         Ok(proposals)
+    }
+}
+
+/// What a node wrote down about a validator that signed twice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The statements.
+    pub evidence: v1::Evidence,
+    /// What they show, if they hold.
+    pub verdict: Result<Misbehavior, EvidenceError>,
+}
+
+/// Most pages of evidence asked for: a node that always names another page is not followed for ever.
+const PAGES_MAX: usize = 1_000;
+
+impl Client {
+    /// What the first node that answers wrote down about validators that signed twice, each piece judged here. That it
+    /// is all there is, is its word.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn evidence(&self, from_height: u64) -> Result<Vec<Recorded>, ReadError> {
+        let genesis_hash = self.genesis_hash();
+        let mut from_height = from_height;
+        let mut found = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let request = v1::GetEvidenceRequest { from_height, count: 0 };
+            let (page, _) =
+                self.connection()
+                    .call(Duration::ZERO, |node| async move {
+                        node.ledger().get_evidence(request).await
+                    })
+                    .await?;
+            found.extend(page.evidence.into_iter().filter_map(|one| one.evidence).map(
+                |evidence| {
+                    let verdict = verify_evidence(&genesis_hash, &evidence);
+                    Recorded { evidence, verdict }
+                },
+            ));
+            if page.next_height <= from_height {
+                break;
+            }
+            from_height = page.next_height;
+        }
+        Ok(found)
     }
 }
 

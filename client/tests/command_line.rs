@@ -476,6 +476,9 @@ async fn a_new_operator_is_admitted_and_joins_on_the_command_line() {
     let list = world.sillok("member list").await.expect(0).stdout;
     assert!(list.contains("5 members are seated") && list.contains(&did), "{list}");
 
+    let none = world.sillok("member evidence").await.expect(0).stdout;
+    assert!(none.contains("no validator"), "{none}");
+
     // An operator names a new key for its own seat, once a day.
     let fresh = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
     let rekey = |key: &SecretKey| {

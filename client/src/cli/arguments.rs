@@ -427,6 +427,8 @@ pub(crate) enum MemberCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Validators that signed two things where one is allowed; each piece is checked here
+    Evidence,
     /// One proposal: what it changes, who approved it, what is next
     Show {
         /// The proposal's hash: 64 hex digits

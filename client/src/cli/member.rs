@@ -36,6 +36,7 @@ pub(crate) async fn run(
             approve(global, proposal, signing, output).await
         }
         MemberCommand::Proposals { all } => proposals(global, *all, output).await,
+        MemberCommand::Evidence => evidence(global, output).await,
         MemberCommand::Show { proposal } => show(global, proposal, output).await,
         MemberCommand::Rekey { validator_key, signing } => {
             rekey(global, validator_key, signing, output).await
@@ -436,6 +437,54 @@ async fn proposals(global: &Global, all: bool, output: Output) -> Result<u8, Fai
     }
     output.note("each is proved; that these are all is the word of one node");
     Ok(exit_of(&members))
+}
+
+async fn evidence(global: &Global, output: Output) -> Result<u8, Failure> {
+    let client = session::client(global).await?;
+    let network = client.chain().network().to_owned();
+    let members = client.members().await?;
+    let mut rows = Vec::new();
+    let mut values = Vec::new();
+    let mut forged: usize = 0;
+    for recorded in client.evidence(0).await? {
+        let Ok(found) = &recorded.verdict else {
+            forged = forged.saturating_add(1);
+            continue;
+        };
+        // A key of the past may be of somebody who has another by now.
+        let member = members.even_if_stale().by_validator_key(&found.validator);
+        let member = member.map(|member| did_text(&network, member.organization));
+        let key = hex::encode(&found.validator);
+        values.push(json!({
+            "validatorKey": key,
+            "member": member,
+            "height": found.height.to_string(),
+            "round": found.round,
+            "step": found.step.as_str(),
+            "evidence": hex::encode(sillok_proto::encode(&recorded.evidence)),
+        }));
+        rows.push([
+            found.height.to_string(),
+            found.round.to_string(),
+            found.step.as_str().to_owned(),
+            key,
+            member.unwrap_or_else(|| "not its key now".to_owned()),
+        ]);
+    }
+    if forged > 0 {
+        let message = format!(
+            "{forged} pieces of evidence do not hold; the node made them up, ask another node"
+        );
+        return Err(Failure::new(super::failure::EXIT_UNVERIFIED, "UNVERIFIED", message));
+    }
+    output.value(&json!({ "evidence": values }));
+    if rows.is_empty() {
+        output.line("no validator is known to have signed twice");
+    } else {
+        output.table(["height", "round", "step", "validator key", "member"], rows);
+    }
+    output.note("each is proved by its two signatures; that these are all is the word of one node");
+    Ok(EXIT_OK)
 }
 
 async fn show(global: &Global, hash: &Hash, output: Output) -> Result<u8, Failure> {
