@@ -138,7 +138,8 @@ mod members {
 
             // One client follows everything, one keeps its trust on disk and sleeps, one has a receipt of before.
             let observer = devnet.nodes[4].grpc.clone();
-            let chain = || read_genesis(&devnet.genesis).unwrap();
+            let genesis = devnet.genesis.clone();
+            let chain = || read_genesis(&genesis).unwrap();
             let follows = Client::in_memory(&[&observer], chain()).unwrap();
             let home = tempfile::tempdir().unwrap();
             let sleeps = |trust: Trust| {
@@ -257,7 +258,7 @@ mod members {
             let mut devnet = network.devnet();
             let client = client(&devnet);
             let brings = submitter(&devnet).unwrap();
-            let v1 = governor(&devnet, "v1").unwrap();
+            let first = governor(&devnet, "v1").unwrap();
             let genesis_hash = client.genesis_hash();
             let proposal = |life_ms: u64, change| v1::Proposal {
                 expires_ms: clock_ms() + life_ms,
@@ -271,7 +272,7 @@ mod members {
             // Two of four are not more than two thirds.
             let observer = proposal(60_000, Change::AdmitObserver(node_key(1)));
             let hash = proposal_hash(&genesis_hash, &observer);
-            client.propose(&v1.did, &v1.key, observer, &brings).await.unwrap();
+            client.propose(&first.did, &first.key, observer, &brings).await.unwrap();
             approve(&devnet, "v2", &hash).await.unwrap();
             let answer = client.proposal(&hash).await.unwrap();
             let proposed = answer.even_if_stale().clone().unwrap();
@@ -297,7 +298,7 @@ mod members {
             // An expired proposal is approved by nobody.
             let short = proposal(2_500, Change::AdmitObserver(node_key(2)));
             let hash = proposal_hash(&genesis_hash, &short);
-            client.propose(&v1.did, &v1.key, short, &brings).await.unwrap();
+            client.propose(&first.did, &first.key, short, &brings).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2_600)).await;
             // Ledger time goes on with the next block.
             network.holder(Ed25519).await;
@@ -306,7 +307,7 @@ mod members {
             // A stranger's key governs nothing.
             let stranger = SecretKey::generate(Ed25519).unwrap();
             let observer = proposal(60_000, Change::AdmitObserver(node_key(3)));
-            let error = client.propose(&v1.did, &stranger, observer, &brings).await.unwrap_err();
+            let error = client.propose(&first.did, &stranger, observer, &brings).await.unwrap_err();
             assert!(
                 ["GOVERNANCE_KEY_REQUIRED", "UNEXPECTED_SIGNATURE"]
                     .contains(&code(&error).as_str()),
