@@ -7,6 +7,7 @@ use crate::clock_ms;
 use crate::directory::{Devnet, NodeEntry, NodeRole, OrganizationEntry, OrganizationRole};
 use crate::network::{self, UP_PATIENCE};
 use crate::process::ProcessState;
+use crate::scene::Scene;
 use crate::{ports, reader, setup, status};
 use anyhow::{Context as _, bail, ensure};
 use sillok_client::identity::Identity;
@@ -28,8 +29,6 @@ use v1::change::Change;
 
 /// How long a proposal of a devnet can be approved and joined under, in milliseconds.
 const PROPOSAL_LIFE_MS: u64 = 3_600_000;
-/// How long a running node has to change over to its new validator key.
-const CHANGE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a condition is looked at again.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -319,18 +318,24 @@ pub fn validator_key(directory: &Path) -> anyhow::Result<SecretKey> {
     Ok(SecretKey::read_file(&Layout::new(directory).validator().join("validator.key"))?)
 }
 
-/// Waits until a node says that it votes at `height` or later.
+/// Waits until a node has its own key in the set of `height` or a later one. An idle network makes few blocks, so this
+/// writes where nobody else does.
 ///
 /// # Errors
 ///
-/// It does not in time.
+/// It is not there in time.
 pub async fn wait_until_it_votes(devnet: &Devnet, index: usize, height: u64) -> anyhow::Result<()> {
+    nudge(devnet, height.saturating_sub(1)).await?;
     let node = devnet.node(&index.to_string())?;
     let deadline = Instant::now() + UP_PATIENCE;
     loop {
         match status::ask(&node.grpc).await {
             // It works on the height after its tip.
-            Ok(status) if status.validating && status.height + 1 >= height => return Ok(()),
+            Ok(status)
+                if status.signing() == v1::Signing::Seated && status.height + 1 >= height =>
+            {
+                return Ok(());
+            }
             other => ensure!(
                 Instant::now() < deadline,
                 "{} does not vote at height {height}: {other:?}",
@@ -339,6 +344,18 @@ pub async fn wait_until_it_votes(devnet: &Devnet, index: usize, height: u64) -> 
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Writes until the network is at `height`: a heartbeat would bring it there too, later.
+async fn nudge(devnet: &Devnet, height: u64) -> anyhow::Result<()> {
+    let scene = Scene::of(devnet)?;
+    let deadline = Instant::now() + UP_PATIENCE;
+    while status::highest(devnet).await.unwrap_or(0) < height {
+        ensure!(Instant::now() < deadline, "the network does not reach height {height}");
+        let holder = scene.holder(KeyAlgorithm::Ed25519, false)?;
+        scene.commit(&scene.create(&[&holder])?, 0).await?;
+    }
+    Ok(())
 }
 
 /// Adds a validator: a new organization, admitted by the others, with a node that syncs, joins and votes.
@@ -364,6 +381,7 @@ pub async fn remove_validator(devnet: &mut Devnet, index: usize) -> anyhow::Resu
     let decision =
         decide(devnet, Change::RemoveOperator(v1::RemoveOperator { organization })).await?;
     // It may be needed until then: its votes count up to the height before.
+    nudge(devnet, decision.height + MEMBERSHIP_DELAY - 1).await?;
     wait_for_height(devnet, index, decision.height + MEMBERSHIP_DELAY - 1).await?;
     network::stop(devnet, index)?;
     devnet.change(|devnet| devnet.nodes.retain(|one| one.index != index))?;
@@ -392,7 +410,6 @@ pub async fn rekey_in_place(devnet: &mut Devnet, index: usize) -> anyhow::Result
     let governor = governor(devnet, &node.name)?;
     let brings = submitter(devnet)?;
     let new = NodeSecret::generate()?;
-    let current = Layout::new(&node.directory).validator();
     let next = node.directory.join("validator.next");
     SigningRecord::create(&next, reader::genesis_hash(devnet)?, &new.seed())?;
     let client = client(devnet)?;
@@ -400,21 +417,7 @@ pub async fn rekey_in_place(devnet: &mut Devnet, index: usize) -> anyhow::Result
     let key = SecretKey::from_bytes(KeyAlgorithm::Ed25519, &new.seed())?;
     let committed = client.join(&governor.did, &key, &brings).await?;
     let from_height = committed.receipt.header.height() + MEMBERSHIP_DELAY;
-    // The node changes over by itself; one that does not is restarted with its new key.
-    let deadline = Instant::now() + CHANGE_OVER_PATIENCE;
-    while next.exists() && Instant::now() < deadline {
-        tokio::time::sleep(POLL).await;
-    }
-    if next.exists() {
-        network::stop(devnet, index)?;
-        if next.exists() {
-            if current.exists() {
-                fs::remove_dir_all(&current)?;
-            }
-            fs::rename(&next, &current)?;
-        }
-        network::start(devnet, index)?;
-    }
+    // The running node changes over by itself: nothing here may be moved or removed meanwhile.
     devnet.change(|devnet| {
         for one in devnet.nodes.iter_mut().filter(|one| one.index == index) {
             one.validator_key = hex::encode(new.public());

@@ -24,8 +24,8 @@ pub struct NodeReport {
     pub role: &'static str,
     /// Whether its key is seated, proved; empty where nobody asked, and for observers.
     pub seat: String,
-    /// Does it vote at the height it works on?
-    pub validating: Option<bool>,
+    /// What it says its validator key is good for; empty where it does not answer.
+    pub signing: &'static str,
     /// The organization that operates it.
     pub organization: String,
     /// The process, if one runs.
@@ -72,6 +72,17 @@ pub async fn ask(url: &str) -> anyhow::Result<v1::NodeStatus> {
     tokio::time::timeout(PATIENCE, asking).await?
 }
 
+const fn signing(signing: v1::Signing) -> &'static str {
+    match signing {
+        v1::Signing::Unspecified => "",
+        v1::Signing::Observer => "-",
+        v1::Signing::Waiting => "waiting",
+        v1::Signing::Seated => "votes",
+        v1::Signing::Stopped => "stopped",
+        v1::Signing::Destroyed => "destroyed",
+    }
+}
+
 async fn report(node: &NodeEntry) -> NodeReport {
     let process = node.process.map_or(ProcessState::Dead, |process| process.state());
     // A paused process accepts connections and never answers: nothing to wait for.
@@ -84,7 +95,7 @@ async fn report(node: &NodeEntry) -> NodeReport {
         name: node.name.clone(),
         role: node.role.as_str(),
         seat: String::new(),
-        validating: status.as_ref().map(|status| status.validating),
+        signing: status.as_ref().map_or("", |status| signing(status.signing())),
         organization: node.organization.clone(),
         pid: node.process.filter(|_| process != ProcessState::Dead).map(|process| process.pid),
         process,
@@ -128,7 +139,7 @@ fn shown<T: ToString>(value: Option<T>) -> String {
 /// The table of `status` and of `up`.
 pub fn print(reports: &[NodeReport], style: Style) {
     let mut table = console::table([
-        "#", "name", "role", "seat", "votes", "operator", "pid", "process", "height", "round",
+        "#", "name", "role", "seat", "signing", "operator", "pid", "process", "height", "round",
         "peers", "mempool", "age", "grpc",
     ]);
     for report in reports {
@@ -144,12 +155,7 @@ pub fn print(reports: &[NodeReport], style: Style) {
             report.name.clone().into(),
             report.role.into(),
             report.seat.clone().into(),
-            match report.validating {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None => "-",
-            }
-            .into(),
+            report.signing.into(),
             report.organization.clone().into(),
             console::number(shown(report.pid)),
             process.into(),

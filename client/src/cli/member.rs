@@ -123,9 +123,16 @@ async fn list(global: &Global, output: Output) -> Result<u8, Failure> {
         };
         let painted = if seat.is_some() { output.good(&shown) } else { output.warning(&shown) };
         rows.push([
-            member.name.chars().filter(|c| !c.is_control()).collect(),
+            match member.name.as_str() {
+                "" => "-".to_owned(),
+                name => name.chars().filter(|c| !c.is_control()).collect(),
+            },
             painted,
-            seat.map_or_else(|| "-".to_owned(), |seat| seat.since_height.to_string()),
+            match seat.map(|seat| seat.since_height) {
+                None => "-".to_owned(),
+                Some(0) => "genesis".to_owned(),
+                Some(height) => height.to_string(),
+            },
             if keys.archive { "yes" } else { "no" }.to_owned(),
             did_text(&network, member.organization),
         ]);
@@ -137,7 +144,7 @@ async fn list(global: &Global, output: Output) -> Result<u8, Failure> {
             json!({ "nodeKey": hex::encode(&observer.node_key), "archive": observer.archive }),
         );
         rows.push([
-            String::new(),
+            "-".to_owned(),
             "observer".to_owned(),
             "-".to_owned(),
             if observer.archive { "yes" } else { "no" }.to_owned(),
