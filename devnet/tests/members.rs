@@ -6,7 +6,7 @@ mod harness;
 
 #[cfg(test)]
 mod members {
-    use super::harness::Network;
+    use super::harness::{Network, document};
     use sillok_client::keys::KeyAlgorithm::Ed25519;
     use sillok_client::keys::SecretKey;
     use sillok_client::member::Progress;
@@ -240,7 +240,9 @@ mod members {
                 let seated = members::rekey_in_place(&mut devnet, index).await.unwrap();
                 println!("{} re-keyed, height {}", seated.node, seated.from_height);
             }
-            network.holder(Ed25519).await;
+            // Something that the sleeper has not seen.
+            let (holder, found) = network.holder(Ed25519).await;
+            assert_eq!(document(&found), holder.document());
             let began = Instant::now();
             network::start(&mut devnet, 4).unwrap();
             network::wait_until_caught_up(&devnet, 4, network::UP_PATIENCE).await.unwrap();

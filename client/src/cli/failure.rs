@@ -102,6 +102,10 @@ impl From<VerifyError> for Failure {
         let message = error.to_string();
         match error {
             VerifyError::OtherNetwork { .. } => Self::usage(message),
+            // Neither proved nor a lie: whoever has a node can tell.
+            VerifyError::PastValidators { .. } => {
+                Self::new(EXIT_FAILED, "PAST_VALIDATORS", message)
+            }
             VerifyError::Changing => Self::new(EXIT_FAILED, "CHANGING", message),
             // About this machine, not about the answer.
             VerifyError::Light(LightError::Expired { .. }) => {
