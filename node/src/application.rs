@@ -11,7 +11,8 @@ use prost::Message;
 use sillok_consensus::{Event, HeightStart, ValidationId, ValidatorKey, Verdict};
 use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::{
-    AdmissionError, BlockError, Outcome, Tip, TransactionLeaf, header_hash, merkle_log, proposers,
+    AdmissionError, BlockError, Outcome, Tip, TransactionLeaf, certificate, header_hash,
+    merkle_log, proposers,
 };
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Most blocks in an answer.
 const SYNC_BLOCKS_MAX: u32 = 64;
 
+/// Most transactions suspected at once; their submitters are accredited, so this many is no accident.
+const SUSPECTS_MAX: usize = 10_000;
 /// Certificates that are looked through at start: one of them holds our signature if we took part lately.
 const RECENT_CERTIFICATES: u64 = 16;
 
@@ -61,11 +64,33 @@ pub struct Application {
     outcomes: BTreeMap<Hash, Outcome>,
     /// Transactions of the proposals seen at this height.
     proposed: BTreeSet<Hash>,
-    /// Those of them that stood in a proposal on which this build and the proposer's do not agree.
-    suspects: BTreeSet<Hash>,
+    /// What we proposed at this height: block, and its transactions.
+    own: BTreeMap<Hash, Vec<Hash>>,
+    /// Transactions on which builds may not agree.
+    suspects: BTreeMap<Hash, Suspect>,
     /// Transactions left out of our proposals, and the height until which: else one transaction that two builds read
     /// differently would cost rounds at every height until its time is over (PROTOCOL II.3).
     left_out: BTreeMap<Hash, u64>,
+}
+
+/// Why a transaction may be one that builds read differently. One proposer's word is worth nothing: a liar can make a
+/// block that disagrees of any transactions, and must not have them left out.
+#[derive(Debug, Default)]
+struct Suspect {
+    /// Who built a block of it on which this build disagrees; ourselves, if a block of ours with it was not decided.
+    builders: BTreeSet<Vec<u8>>,
+    /// Executing it panicked here.
+    panics: bool,
+    /// Until this height it is remembered.
+    until: u64,
+}
+
+impl Suspect {
+    /// Whether somebody correct is among those who lost a round with it.
+    fn is_left_out(&self, own: Option<&[u8; 32]>, faulty_max: usize) -> bool {
+        let others = self.builders.iter().any(|key| own.is_none_or(|own| key != own));
+        self.panics || (others && self.builders.len() > faulty_max)
+    }
 }
 
 /// A block to be built; runs on any thread.
@@ -109,6 +134,8 @@ pub struct Validated {
     request: ValidationId,
     height: u64,
     hash: Hash,
+    /// Validator key of who built the block.
+    builder: Vec<u8>,
     certified: bool,
     /// The transactions its header commits to, also of a block that was refused.
     proposed: Vec<Hash>,
@@ -159,7 +186,8 @@ impl Application {
             proposer,
             outcomes: BTreeMap::new(),
             proposed: BTreeSet::new(),
-            suspects: BTreeSet::new(),
+            own: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             left_out: BTreeMap::new(),
         }
     }
@@ -193,7 +221,9 @@ impl Application {
         match result {
             Ok((block, outcome)) => {
                 if height == outcome.header.height && height == self.ledger.tip().height() + 1 {
-                    self.proposed.extend(outcome.transactions.iter().map(|leaf| leaf.id));
+                    let ids: Vec<Hash> = outcome.transactions.iter().map(|leaf| leaf.id).collect();
+                    self.proposed.extend(&ids);
+                    self.own.insert(outcome.hash, ids);
                     self.outcomes.insert(outcome.hash, outcome);
                 }
                 Some(Event::Built { height, round, block: Arc::new(block) })
@@ -222,17 +252,22 @@ impl Application {
     ///
     /// [`ApplicationError`]: the process must end.
     pub fn on_validated(&mut self, validated: Validated) -> Result<Event, ApplicationError> {
-        let Validated { request, height, hash, certified, proposed, result } = validated;
+        let Validated { request, height, hash, builder, certified, proposed, result } = validated;
         // Late answers are of a height that is over.
         let current = height == self.ledger.tip().height() + 1;
+        let panics = matches!(&result, Err(BlockError::Panicked));
         let disagrees = match &result {
             Ok(outcome) => outcome.hash != hash,
             Err(BlockError::Header { field, .. }) => *field == "state_root",
-            Err(error) => matches!(error, BlockError::Panicked),
+            Err(_) => false,
         };
         if current {
-            if disagrees {
-                self.suspects.extend(&proposed);
+            if disagrees || panics {
+                for id in &proposed {
+                    let suspect = self.suspect(*id, height);
+                    suspect.panics |= panics;
+                    suspect.builders.insert(builder.clone());
+                }
             }
             // Also of blocks that were refused: theirs are the ones that may have failed (PROTOCOL II.3).
             self.proposed.extend(proposed);
@@ -259,6 +294,36 @@ impl Application {
             tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
         }
         Ok(Event::Validated { request, verdict })
+    }
+
+    fn suspect(&mut self, id: Hash, height: u64) -> &mut Suspect {
+        if self.suspects.len() >= SUSPECTS_MAX {
+            self.suspects.clear();
+        }
+        let suspect = self.suspects.entry(id).or_default();
+        suspect.until = height.saturating_add(HEIGHTS_LEFT_OUT);
+        suspect
+    }
+
+    /// After a decision: what builds read differently is in no proposal of ours for a while, or it would cost rounds at
+    /// every height until its time is over (PROTOCOL II.3).
+    fn leave_out_suspects(&mut self, decided: &Hash, height: u64) {
+        for (block, ids) in std::mem::take(&mut self.own) {
+            if let Some(own) = self.proposer.filter(|_| block != *decided) {
+                for id in ids {
+                    self.suspect(id, height).builders.insert(own.to_vec());
+                }
+            }
+        }
+        self.suspects.retain(|_, suspect| suspect.until > height);
+        self.left_out.retain(|_, until| *until > height);
+        let faulty_max = certificate::faulty_max(self.ledger.tip().validators.validators.len());
+        for (id, suspect) in &self.suspects {
+            if suspect.is_left_out(self.proposer.as_ref(), faulty_max) {
+                self.left_out.entry(*id).or_insert(suspect.until);
+            }
+        }
+        self.ledger.leave_out(self.left_out.keys().copied().collect());
     }
 
     /// [`sillok_consensus::Action::Decide`]: persists, and says what the host is told next, in this order.
@@ -301,13 +366,7 @@ impl Application {
         }
         self.outcomes.clear();
         self.proposed.clear();
-        let suspects = std::mem::take(&mut self.suspects);
-        self.left_out.retain(|_, until| *until > height);
-        // One bad proposal is a liar's; with rounds lost to it, it is likely the transactions'.
-        if certificate.round >= ROUNDS_BEFORE_LEAVING_OUT {
-            let until = height.saturating_add(HEIGHTS_LEFT_OUT);
-            self.left_out.extend(suspects.into_iter().map(|id| (id, until)));
-        }
+        self.leave_out_suspects(&hash, height);
         // First, or the next height begins for what this block has just taken, and is empty.
         let pending = *self.ledger.watch_pending().borrow();
         Ok(vec![Event::TransactionsPending(pending), Event::Committed { next: height_start(&tip) }])
@@ -357,6 +416,11 @@ impl ValidateJob {
             request,
             height: block.header.as_ref().map_or(0, |header| header.height),
             hash: header_hash(&block.header.clone().unwrap_or_default()),
+            builder: block
+                .header
+                .as_ref()
+                .map(|header| header.proposer.clone())
+                .unwrap_or_default(),
             certified,
             proposed: proposed.unwrap_or_default(),
             result,
@@ -417,4 +481,30 @@ pub fn blocks(
         response.blocks.push(decided);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suspect(builders: &[u8], panics: bool) -> Suspect {
+        let builders = builders.iter().map(|key| vec![*key; 32]).collect();
+        Suspect { builders, panics, until: 0 }
+    }
+
+    #[test]
+    fn no_f_liars_have_a_transaction_left_out() {
+        let own = [9; 32];
+        for faulty_max in 0..3_usize {
+            let liars: Vec<u8> = (1..=3).take(faulty_max).collect();
+            assert!(!suspect(&liars, false).is_left_out(Some(&own), faulty_max));
+            // One more who disagrees is correct, and so is this node, whose own block was not decided.
+            let more = [liars.as_slice(), &[7]].concat();
+            assert!(suspect(&more, false).is_left_out(Some(&own), faulty_max));
+            let ourselves = [liars.as_slice(), &[9]].concat();
+            let left_out = suspect(&ourselves, false).is_left_out(Some(&own), faulty_max);
+            assert_eq!(left_out, !liars.is_empty(), "a slow round of ours alone is nothing");
+        }
+        assert!(suspect(&[], true).is_left_out(None, 1), "what panics here is left out here");
+    }
 }

@@ -76,6 +76,8 @@ pub struct Ledger {
     pending: watch::Sender<bool>,
     /// What panicked a block in the making: not taken in again by this process (PROTOCOL II.3).
     quarantine: Mutex<BTreeSet<Hash>>,
+    /// What our proposals leave out for now.
+    left_out: Mutex<BTreeSet<Hash>>,
     clock: Clock,
     #[cfg(feature = "testing")]
     fault: Mutex<ExecutionFault>,
@@ -116,6 +118,7 @@ impl Ledger {
             mempool: Mutex::new(Mempool::new(limits)),
             pending: watch::Sender::new(false),
             quarantine: Mutex::new(BTreeSet::new()),
+            left_out: Mutex::default(),
             clock: environment.clock,
             #[cfg(feature = "testing")]
             fault: Mutex::default(),
@@ -188,7 +191,9 @@ impl Ledger {
             let tip_ms = self.tip.borrow().header.time_ms;
             let time_ms = self.clock.now_ms().max(tip_ms.saturating_add(1));
             let window_ms = self.chain.parameters().valid_until_window_ms;
-            let pending = self.mempool().holds_valid_until(time_ms.saturating_add(window_ms));
+            let latest_ms = time_ms.saturating_add(window_ms);
+            let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+            let pending = self.mempool().holds_for_now(latest_ms, &left_out);
             std::mem::replace(before, pending) != pending
         });
     }
@@ -326,6 +331,18 @@ impl Ledger {
             self.put_aside(&poison).map_err(StateFault::from)?;
         }
         run(&[]).map(|built| BuiltBlock { built, candidates: Vec::new() })
+    }
+
+    /// Transactions that are in no proposal of ours for now, and so no reason to make a block.
+    pub fn leave_out(&self, ids: BTreeSet<Hash>) {
+        let changed = {
+            let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = std::mem::replace(&mut *left_out, ids);
+            before != *left_out
+        };
+        if changed {
+            self.note_pending();
+        }
     }
 
     fn quarantined(&self) -> MutexGuard<'_, BTreeSet<Hash>> {

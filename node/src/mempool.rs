@@ -102,10 +102,13 @@ impl Mempool {
         self.by_id.is_empty()
     }
 
-    /// Does it hold a transaction whose valid-until is not after `latest_ms`? Others are too far ahead to be ordered now.
+    /// Does it hold a transaction that a block of ours could hold: none of `left_out`, and with a valid-until not after
+    /// `latest_ms`? Others are too far ahead to be ordered now.
     #[must_use]
-    pub fn holds_valid_until(&self, latest_ms: u64) -> bool {
-        let ripe = |pending: &Pending| pending.checked.valid_until_ms <= latest_ms;
+    pub fn holds_for_now(&self, latest_ms: u64, left_out: &BTreeSet<Hash>) -> bool {
+        let ripe = |pending: &Pending| {
+            pending.checked.valid_until_ms <= latest_ms && !left_out.contains(&pending.id())
+        };
         self.queues.values().flat_map(BTreeMap::values).any(ripe)
     }
 
@@ -305,8 +308,10 @@ mod tests {
     fn what_is_too_far_ahead_for_the_next_block_is_no_reason_for_one() {
         let mut pool = Mempool::new(LIMITS);
         pool.insert(pending(1, 0, 9)).unwrap();
-        assert!(!pool.holds_valid_until(8));
-        assert!(pool.holds_valid_until(9));
+        let none = BTreeSet::new();
+        assert!(!pool.holds_for_now(8, &none));
+        assert!(pool.holds_for_now(9, &none));
+        assert!(!pool.holds_for_now(9, &BTreeSet::from([pending(1, 0, 9).id()])));
     }
 
     #[test]
