@@ -86,6 +86,9 @@ pub enum Action {
         /// At most this many blocks.
         blocks_max: u32,
     },
+    /// The message of this event was looked at in full and is good: it may be passed on. A message without it is kept from
+    /// others, also if nothing was found wrong with it, because whoever passes on what others find wrong is blamed for it.
+    Vouch,
     /// `peer` handed us something no correct node sends.
     PeerFault {
         /// The peer.
@@ -155,9 +158,8 @@ pub enum Notice {
 
 /// What a peer did wrong.
 ///
-/// Correct nodes do none of these, so each is the doing of whoever put the bytes on the network. With gossip that is the
-/// *author* of the frame, whose node key signs it, and not who passes it on: a node passes on what it has not
-/// looked into. A shell that knows only who handed over a frame must not tell the host of it as that peer's.
+/// Correct nodes do none of these, and a correct node passes on only what its host vouched for ([`Action::Vouch`]), which
+/// no other correct node finds wrong. So each is the doing of whoever handed us the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultReason {

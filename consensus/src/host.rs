@@ -32,6 +32,7 @@ use crate::proposals::WaitingProposals;
 use crate::statement;
 use crate::sync::{BlockSync, Request};
 use crate::timers::Purpose;
+use crate::vouched::{Said, Vouched};
 use arc_malachitebft_core_consensus::{
     Error as CoreError, Input, LocallyProposedValue, Params, PeerId, ProposedValue, State, process,
 };
@@ -105,6 +106,7 @@ pub struct Host {
     next_validation: u64,
     faults: Faults,
     watch: Watch,
+    vouched: Vouched,
     /// Entries of the record that a mutant replays too late.
     late_replay: Vec<Input<Vocabulary>>,
     /// Whether the shell was told to destroy our key.
@@ -166,6 +168,7 @@ impl Host {
             next_validation: 0,
             faults: Faults::default(),
             watch: Watch::default(),
+            vouched: Vouched::default(),
             late_replay: Vec::new(),
             key_is_over: false,
             said_off_clock: false,
@@ -259,6 +262,25 @@ impl Host {
         if enough {
             self.effects.push(Action::Disconnect { peer });
         }
+    }
+
+    /// Says that the message of this event was verified to the end. What is too far ahead to be of use is nobody's to pass on.
+    fn vouch(&mut self, height: u64, round: u32, said: Said) {
+        if round > self.newest_round(height) {
+            return;
+        }
+        // Half the time after which it is repeated, so that every repetition passes.
+        let interval_ms = self.effects.config.timeouts.rebroadcast_ms / 2;
+        if self.vouched.admit((height, round, said), interval_ms, self.now_ms) {
+            self.effects.push(Action::Vouch);
+        }
+    }
+
+    /// The last round of a height of which anything is of use.
+    fn newest_round(&self, height: u64) -> u32 {
+        let begun = height == self.start.height && self.phase != Phase::Held;
+        let round = if begun { round_number(self.core_round()) } else { 0 };
+        round.saturating_add(ROUNDS_AHEAD_MAX)
     }
 
     fn malformed(&mut self, peer: Peer, error: &MessageError) {
@@ -552,6 +574,7 @@ impl Host {
         self.own_blocks.clear();
         self.late_replay.clear();
         self.watch.forget_below(next.height);
+        self.vouched.forget_below(next.height);
         self.faults.forgive();
         self.hold()
     }
@@ -651,7 +674,8 @@ impl Host {
                 match codec::polka_from(&certificate, signers_max) {
                     Ok(certificate) => {
                         let votes: Vec<_> = certificate.votes(&Vocabulary).collect();
-                        let about = (certificate.height.0, certificate.round);
+                        let about =
+                            (certificate.height.0, certificate.round, Said::PolkaCertificate);
                         let input = Input::PolkaCertificate(certificate);
                         return self.on_certificate(peer, about, &votes, input);
                     }
@@ -662,7 +686,8 @@ impl Host {
                 match codec::round_certificate_from(&certificate, signers_max) {
                     Ok(certificate) => {
                         let votes: Vec<_> = certificate.votes(&Vocabulary).collect();
-                        let about = (certificate.height.0, certificate.round);
+                        let about =
+                            (certificate.height.0, certificate.round, Said::RoundCertificate);
                         let input = Input::RoundCertificate(certificate);
                         return self.on_certificate(peer, about, &votes, input);
                     }
@@ -682,6 +707,11 @@ impl Host {
             self.fault(peer, FaultReason::BadSignature { height, round });
             return Ok(());
         }
+        let said = match vote.vote_type {
+            VoteType::Prevote => Said::Prevote(vote.validator),
+            VoteType::Precommit => Said::Precommit(vote.validator),
+        };
+        self.vouch(height, round, said);
         self.look_for_ourselves(&vote);
         self.watch.note_vote(&vote);
         if height == self.start.height && self.phase == Phase::Running {
@@ -709,6 +739,14 @@ impl Host {
             proposal.signature,
         );
         self.watch.note_proposal(&proposal);
+        // The order of the next height is not known yet, so that nobody can say whose turn it is then.
+        if height == self.start.height {
+            if self.start.validators.proposer_of(proposal.round) != proposal.validator {
+                self.fault(peer, FaultReason::NotTheProposer { height, round });
+                return Ok(());
+            }
+            self.vouch(height, round, Said::Proposal(proposal.validator));
+        }
         if height > self.start.height && self.effects.config.has(Mutant::EarlyProposalsToCore) {
             let value = proposal.value.clone();
             self.blocks.insert(value.id, value.block);
@@ -731,8 +769,7 @@ impl Host {
     fn consider_proposal(&mut self, early: EarlyProposal) -> Result<(), HaltReason> {
         let EarlyProposal { peer, proposal, near } = early;
         let round = round_number(proposal.round);
-        let newest = round_number(self.core_round()).saturating_add(ROUNDS_AHEAD_MAX);
-        if self.phase != Phase::Running || round > newest {
+        if self.phase != Phase::Running || round > self.newest_round(self.start.height) {
             return Ok(());
         }
         if self.start.validators.proposer_of(proposal.round) != proposal.validator {
@@ -789,10 +826,11 @@ impl Host {
     }
 
     /// A certificate of votes, for this height only: those of another cannot be used later (`cc/handle/liveness.rs:90`).
+    /// The core looks at none that it has no use for, and what nobody looked at is not vouched for.
     fn on_certificate(
         &mut self,
         peer: Peer,
-        (height, round): (u64, Round),
+        (height, round, said): (u64, Round, Said),
         votes: &[SignedVote],
         input: Input<Vocabulary>,
     ) -> Result<(), HaltReason> {
@@ -803,10 +841,13 @@ impl Host {
             self.look_for_ourselves(vote);
         }
         self.effects.refused_certificate = false;
+        self.effects.verified_certificate = false;
         self.feed(input)?;
+        let round = round_number(round);
         if std::mem::take(&mut self.effects.refused_certificate) {
-            let round = round_number(round);
             self.fault(peer, FaultReason::BadCertificate { height, round });
+        } else if std::mem::take(&mut self.effects.verified_certificate) {
+            self.vouch(height, round, said);
         }
         Ok(())
     }

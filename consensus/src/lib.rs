@@ -39,6 +39,7 @@ mod proposals;
 mod statement;
 mod sync;
 mod timers;
+mod vouched;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -226,6 +226,7 @@ fn nothing_leaves_before_what_it_says_is_durable() {
         actions.extend(host.handle(prevote(by, 0, Some(header)), NOW_MS));
         actions.extend(host.handle(precommit(by, 0, Some(header)), NOW_MS));
     }
+    actions.retain(|action| !matches!(action, Action::Vouch));
     let mut unsynced = 0;
     let mut left = 0;
     for action in &actions {
@@ -748,6 +749,138 @@ fn a_proposer_order_names_every_validator_once() {
     }
 }
 
+// --------------------------------------------------------------- passing on
+
+fn vouched(actions: &[Action]) -> bool {
+    has(actions, |action| matches!(action, Action::Vouch))
+}
+
+fn polka(round: u32, signers: &[usize], header: Hash) -> Message {
+    let signature = |by: &usize| v1::ValidatorSignature {
+        validator: key(*by).to_vec(),
+        signature: signed_vote(*by, v1::VoteType::Prevote, 5, round, Some(header)).signature,
+    };
+    Message::PolkaCertificate(v1::PolkaCertificate {
+        height: 5,
+        round,
+        header_hash: header.to_vec(),
+        signatures: signers.iter().map(signature).collect(),
+    })
+}
+
+fn skip(round: u32, signers: &[usize]) -> Message {
+    let vote = |by: &usize| signed_vote(*by, v1::VoteType::Prevote, 5, round, None);
+    let votes = signers.iter().map(vote).collect();
+    Message::RoundCertificate(v1::RoundCertificate { height: 5, round, skip: true, votes })
+}
+
+#[test]
+fn only_what_was_verified_to_the_end_is_vouched_for() {
+    let header = Hash([7; 32]);
+    let says = |host: &mut Host, event: Event| vouched(&host.handle(event, NOW_MS));
+    // Nobody looks at certificates while the height waits, so nobody is blamed and nothing is passed on.
+    for bad in [polka(0, &[0], header), skip(1, &[0]), polka(0, &[0, 1, 2], header)] {
+        assert!(host_is_silent(&held().handle(message(bad), NOW_MS)));
+    }
+    assert!(says(&mut running(), message(polka(0, &[0, 1, 2], header))));
+    assert!(!says(&mut running(), message(polka(0, &[0], header))));
+    assert!(says(&mut running(), message(skip(1, &[0, 1]))));
+    // Certificates of rounds that are over are of no use, and nobody looks at them.
+    let mut later = running();
+    assert!(says(&mut later, message(skip(4, &[0, 1]))));
+    assert!(!says(&mut later, message(skip(2, &[0]))));
+    // Proposals are the proposer's, also before the height begins.
+    for mut host in [held(), running()] {
+        assert!(says(&mut host, proposal(0, 0, None, block(0, NOW_MS))));
+        let actions = host.handle(proposal(1, 0, None, block(1, NOW_MS)), NOW_MS);
+        assert_eq!(faults(&actions), [FaultReason::NotTheProposer { height: 5, round: 0 }]);
+        assert!(!vouched(&actions));
+        assert!(says(&mut host, prevote(1, 0, None)));
+        assert!(!says(&mut host, prevote(1, 1_000, None)), "of use to nobody");
+    }
+    // Of the next height the set is known and the order is not.
+    let next = |by| message(Message::Vote(signed_vote(by, v1::VoteType::Prevote, 6, 0, None)));
+    assert!(says(&mut held(), next(0)));
+    let mut early = running();
+    let statement = v1::ProposalStatement {
+        height: 6,
+        header_hash: id(&block(0, NOW_MS)).to_vec(),
+        ..v1::ProposalStatement::default()
+    };
+    let signature = sign(0, &proposal_string(&GENESIS, &statement));
+    let ahead = v1::SignedProposal {
+        statement: Some(statement),
+        validator: key(0).to_vec(),
+        signature,
+        block: Some(block(0, NOW_MS)),
+    };
+    assert!(host_is_silent(&early.handle(message(Message::Proposal(ahead)), NOW_MS)));
+    let forged = v1::SignedVote {
+        signature: vec![1; 64],
+        ..signed_vote(0, v1::VoteType::Prevote, 5, 0, None)
+    };
+    assert!(!says(&mut held(), message(Message::Vote(forged))));
+}
+
+/// Neither passed on nor blamed.
+fn host_is_silent(actions: &[Action]) -> bool {
+    !vouched(actions) && faults(actions).is_empty()
+}
+
+#[test]
+fn what_one_host_vouches_for_none_finds_wrong() {
+    let header = Hash([7; 32]);
+    let rounds = 0..6_u32;
+    let lies: Vec<Event> = rounds
+        .flat_map(|round| {
+            let by = usize::try_from(round % 4).unwrap();
+            let mut wrong_set = signed_vote(by, v1::VoteType::Precommit, 6, round, None);
+            wrong_set.validator = vec![200; 32];
+            [
+                message(polka(round, &[by], header)),
+                message(polka(round, &[by, by, by], header)),
+                message(polka(round, &[0, 1, 2], header)),
+                message(skip(round, &[by])),
+                message(skip(round, &[0, 1])),
+                proposal(by, round, None, block(by, NOW_MS)),
+                proposal((by + 1) % 4, round, None, block(by, NOW_MS)),
+                prevote(by, round, Some(header)),
+                message(Message::Vote(wrong_set)),
+            ]
+        })
+        .collect();
+    for mut first in [held(), running()] {
+        let passed: Vec<Event> = lies
+            .iter()
+            .filter(|lie| vouched(&first.handle(Event::clone(lie), NOW_MS)))
+            .cloned()
+            .collect();
+        assert!(!passed.is_empty());
+        for mut second in [held(), running()] {
+            for event in &passed {
+                assert_eq!(faults(&second.handle(event.clone(), NOW_MS)), []);
+            }
+            assert_eq!(faults(&second.handle(Event::TransactionsPending(true), NOW_MS)), []);
+        }
+    }
+}
+
+#[test]
+fn copies_of_one_statement_are_vouched_for_once_in_a_while() {
+    let mut host = running();
+    let copies = |host: &mut Host, event: &Event, now_ms: u64| {
+        (0..1_000).filter(|_| vouched(&host.handle(event.clone(), now_ms))).count()
+    };
+    let vote = prevote(0, 0, None);
+    assert_eq!(copies(&mut host, &vote, NOW_MS), 1);
+    assert_eq!(copies(&mut host, &vote, NOW_MS + 1_000), 0);
+    // It is repeated every five seconds, and then goes on to those that missed it.
+    assert_eq!(copies(&mut host, &vote, NOW_MS + 4_900), 1);
+    // The parts beside a proposal's header may have been changed by whoever handed it over.
+    assert_eq!(copies(&mut host, &proposal(0, 0, None, block(0, NOW_MS)), NOW_MS), 3);
+    assert_eq!(copies(&mut host, &message(skip(1, &[0, 1])), NOW_MS), 1);
+}
+
 // -------------------------------------------------------- malformed input
 
 #[test]
@@ -1169,7 +1302,7 @@ fn a_ledger_ahead_of_the_clock_is_said_once_and_waited_for() {
     let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), early_ms);
     assert!(has(&actions, off_clock) && requests(&actions).is_empty());
     let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), early_ms);
-    assert!(actions.is_empty(), "said once");
+    assert!(actions.iter().all(|action| matches!(action, Action::Vouch)), "said once");
     // The clock has caught up.
     let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
     assert_eq!(requests(&actions).len(), 1);

@@ -394,12 +394,11 @@ impl Ordering {
             self.network.fault(peer);
             return Ok(());
         };
-        let current = message_height(&message) == Some(self.ledger.tip().height() + 1);
         let event = Event::Message { peer: Peer(*peer.as_bytes()), message };
         let actions = self.host.handle(event, self.clock.now_ms());
-        // Of other heights the host has not checked everything yet.
-        let good = !actions.iter().any(|action| matches!(action, Action::PeerFault { .. }));
-        self.network.judge(peer, id, good && current);
+        // Whoever passes on what another finds wrong is blamed for it, so only what the host vouches for goes further.
+        let good = actions.iter().any(|action| matches!(action, Action::Vouch));
+        self.network.judge(peer, id, good);
         self.carry_out(actions)
     }
 
@@ -474,6 +473,8 @@ impl Ordering {
                         tracing::warn!(err = %error, "a consensus message was not sent");
                     }
                 }
+                // Told to the network with the message's id: see `on_checked`.
+                Action::Vouch => {}
                 Action::AnnounceTip { height } => {
                     let _ = self.network.announce_tip(height);
                 }
@@ -626,15 +627,4 @@ fn make_host(
     let (host, actions) =
         Host::new(config, &height_start(&tip), recorded, ledger.clock().now_ms())?;
     Ok(Made { host, actions, record, validator })
-}
-
-/// The height that a message is about.
-fn message_height(message: &v1::ConsensusMessage) -> Option<u64> {
-    use v1::consensus_message::Message as Kind;
-    match message.message.as_ref()? {
-        Kind::Vote(vote) => vote.statement.as_ref().map(|statement| statement.height),
-        Kind::Proposal(proposal) => proposal.statement.as_ref().map(|statement| statement.height),
-        Kind::PolkaCertificate(certificate) => Some(certificate.height),
-        Kind::RoundCertificate(certificate) => Some(certificate.height),
-    }
 }

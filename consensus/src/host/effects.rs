@@ -54,6 +54,8 @@ pub(crate) struct Effects {
     pub(crate) certified: Option<(Round, ValidatorKey)>,
     /// A certificate did not verify: whoever sent it is to blame.
     pub(crate) refused_certificate: bool,
+    /// A certificate of votes was checked, and is good. One that the core has no use for it does not check.
+    pub(crate) verified_certificate: bool,
     pub(crate) decision: Option<Decision>,
 }
 
@@ -73,6 +75,7 @@ impl Effects {
             wanted: Vec::new(),
             certified: None,
             refused_certificate: false,
+            verified_certificate: false,
             decision: None,
         }
     }
@@ -445,6 +448,7 @@ impl Effects {
                     CertificateError::InvalidPolkaSignature(PolkaSignature::new(key, signature))
                 });
                 self.refused_certificate |= result.is_err();
+                self.verified_certificate |= result.is_ok();
                 resume.resume_with(result)
             }
             Effect::VerifyRoundCertificate(certificate, validators, thresholds, resume) => {
@@ -474,6 +478,7 @@ impl Effects {
                     })
                 };
                 self.refused_certificate |= result.is_err();
+                self.verified_certificate |= result.is_ok();
                 resume.resume_with(result)
             }
             Effect::WalAppend(_height, input, resume) => {

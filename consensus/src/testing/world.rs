@@ -758,6 +758,10 @@ impl World {
     /// Carries out actions in their order, until one of them is where the power goes.
     fn carry_out(&mut self, node: usize, actions: Vec<Action>) {
         for action in actions {
+            // Everybody is connected with everybody here, so nothing is passed on.
+            if matches!(action, Action::Vouch) {
+                continue;
+            }
             if let Some(left) = &mut self.nodes[node].crash_in {
                 if *left == 0 {
                     self.counts.crashes_between_actions += 1;
@@ -790,6 +794,7 @@ impl World {
                 }
             }
             Action::Broadcast(message) => self.broadcast(node, message),
+            Action::Vouch => {}
             Action::AnnounceTip { height } => {
                 let lie = self.traitors.contains_key(&node) && self.random.chance(200);
                 let tip = match lie.then(|| self.random.below(4)) {

@@ -32,6 +32,10 @@ impl World {
             if self.nodes[node].life != life {
                 return;
             }
+            // Everybody is connected with everybody here, so nothing is passed on.
+            if matches!(action, Action::Vouch) {
+                continue;
+            }
             if let Some(left) = &mut self.nodes[node].crash_in {
                 if *left == 0 {
                     self.counts.crashes_between_actions += 1;
@@ -68,6 +72,7 @@ impl World {
                 self.nodes[node].record.sync();
             }
             Action::Broadcast(message) => self.broadcast(node, message),
+            Action::Vouch => {}
             Action::AnnounceTip { height } => {
                 let lies = self.nodes[node].traitor.is_some() && self.random.chance(200);
                 let tip = if lies { height + self.random.below(1_000) } else { height };
