@@ -23,8 +23,11 @@ use std::sync::Arc;
 pub const ROUNDS_BEFORE_LEAVING_OUT: u32 = 2;
 /// After this many it proposes an empty block.
 pub const ROUNDS_BEFORE_EMPTY: u32 = 4;
-/// For this many heights a proposer leaves out what may have failed the rounds of one.
-const HEIGHTS_LEFT_OUT: u64 = 100;
+/// For at most this many heights a proposer leaves out, the first time, what may have failed rounds. Each transaction for
+/// a number of its own: so those that stood beside the one at fault come back without it, and are ordered.
+const HEIGHTS_LEFT_OUT: u64 = 16;
+/// For this many from the second time on: longer than most transactions live.
+const HEIGHTS_LEFT_OUT_AGAIN: u64 = 4_096;
 /// Room for the envelope and the certificates around blocks in an answer, in bytes.
 const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Most blocks in an answer.
@@ -81,6 +84,10 @@ struct Suspect {
     builders: BTreeSet<Vec<u8>>,
     /// Executing it panicked here.
     panics: bool,
+    /// It lost a round since it was left out last.
+    fresh: bool,
+    /// How often it was left out.
+    times: u32,
     /// Until this height it is remembered.
     until: u64,
 }
@@ -301,7 +308,9 @@ impl Application {
             self.suspects.clear();
         }
         let suspect = self.suspects.entry(id).or_default();
-        suspect.until = height.saturating_add(HEIGHTS_LEFT_OUT);
+        suspect.until = height.saturating_add(HEIGHTS_LEFT_OUT_AGAIN);
+        // What others make of it while we leave it out says nothing new of those beside it.
+        suspect.fresh = !self.left_out.contains_key(&id);
         suspect
     }
 
@@ -318,9 +327,17 @@ impl Application {
         self.suspects.retain(|_, suspect| suspect.until > height);
         self.left_out.retain(|_, until| *until > height);
         let faulty_max = certificate::faulty_max(self.ledger.tip().validators.validators.len());
-        for (id, suspect) in &self.suspects {
-            if suspect.is_left_out(self.proposer.as_ref(), faulty_max) {
-                self.left_out.entry(*id).or_insert(suspect.until);
+        for (id, suspect) in &mut self.suspects {
+            // Who disagrees stays known; that it lost one more round must be seen anew.
+            if suspect.fresh && suspect.is_left_out(self.proposer.as_ref(), faulty_max) {
+                suspect.fresh = false;
+                let heights = if suspect.times == 0 {
+                    1 + u64::from(id.0[0]) % HEIGHTS_LEFT_OUT
+                } else {
+                    HEIGHTS_LEFT_OUT_AGAIN
+                };
+                suspect.times = suspect.times.saturating_add(1);
+                self.left_out.insert(*id, height.saturating_add(heights));
             }
         }
         self.ledger.leave_out(self.left_out.keys().copied().collect());
@@ -489,7 +506,7 @@ mod tests {
 
     fn suspect(builders: &[u8], panics: bool) -> Suspect {
         let builders = builders.iter().map(|key| vec![*key; 32]).collect();
-        Suspect { builders, panics, until: 0 }
+        Suspect { builders, panics, ..Suspect::default() }
     }
 
     #[test]
