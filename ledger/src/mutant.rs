@@ -17,16 +17,19 @@ pub enum Mutant {
     StateBeforeCertificate,
     /// Outcomes are kept as "the pending state": that of a proposal which was dropped is persisted with another block.
     OutcomeReused,
+    /// The leaves of a snapshot are believed without their proof.
+    SnapshotNotVerified,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::MembershipOneHeightEarly,
         Self::ReplayNotChecked,
         Self::VerdictById,
         Self::StateBeforeCertificate,
         Self::OutcomeReused,
+        Self::SnapshotNotVerified,
     ];
 }
 

@@ -125,6 +125,17 @@ impl Ledger {
         })
     }
 
+    /// Reads the tip from disk again: a snapshot was installed.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn reload_tip(&self) -> Result<Arc<Tip>, StorageError> {
+        let tip = Arc::new(self.storage.load_tip(&self.chain)?);
+        self.tip.send_replace(tip.clone());
+        Ok(tip)
+    }
+
     /// The machine's clock.
     #[must_use]
     pub const fn clock(&self) -> &Clock {

@@ -21,6 +21,7 @@ pub mod mempool;
 pub mod verifier;
 
 pub mod application;
+pub mod join;
 pub mod ordering;
 pub mod signing_record;
 pub mod validator_key;

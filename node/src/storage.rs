@@ -12,7 +12,9 @@
 pub mod key_value;
 pub mod memory;
 mod proposals;
+mod pruning;
 mod rocks;
+pub(crate) mod snapshot;
 
 use key_value::{Batch, KeyValue};
 use prost::Message;
@@ -20,6 +22,7 @@ use sillok_ledger::merkle_log::{
     self, Frontier, HistoryHasher, LogError, LogNode, TransactionHasher,
 };
 use sillok_ledger::proposers::{RECENT_MAX, Recent};
+use sillok_ledger::snapshot::window_start_ms;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, Tip, TransactionLeaf,
@@ -57,7 +60,11 @@ const REFUSALS: &str = "refusals";
 const SETS: &str = "validator-sets";
 /// Height whose header names another set for the next height → nothing.
 const SET_CHANGES: &str = "set-changes";
-const FAMILIES: [&str; 17] = [
+/// Version from which on an old value is of no use ‖ its key among the old leaves → nothing.
+const STALE_LEAVES: &str = "stale-leaves";
+/// How far an unfinished snapshot has come.
+const JOINING: &str = "joining";
+const FAMILIES: [&str; 19] = [
     META,
     BLOCKS,
     CERTIFICATES,
@@ -75,6 +82,8 @@ const FAMILIES: [&str; 17] = [
     REFUSALS,
     SETS,
     SET_CHANGES,
+    STALE_LEAVES,
+    JOINING,
 ];
 
 const KEY_GENESIS: &[u8] = b"genesis-hash";
@@ -82,9 +91,10 @@ const KEY_HEIGHT: &[u8] = b"height";
 const KEY_FRONTIER: &[u8] = b"frontier";
 /// Hash of the latest set that is fixed: set(height + 2).
 const KEY_LATEST_SET: &[u8] = b"latest-set";
-
-/// Most stale nodes removed with one block, so that pruning never makes a block late.
-const PRUNED_AT_ONCE: usize = 4_096;
+/// The lowest height whose state was ever here: that of the snapshot the node began with.
+const KEY_STATE_FROM: &[u8] = b"state-from";
+/// The lowest height whose block is here.
+const KEY_BLOCKS_FROM: &[u8] = b"blocks-from";
 
 /// The machine is wrong: disk, permissions, or files of another network.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -142,12 +152,14 @@ fn damaged(reason: impl Into<String>) -> StorageError {
     StorageError::Damaged { reason: reason.into() }
 }
 
-/// How much of the past a node keeps.
+/// How much of the past a node keeps. Headers, heads and documents every node keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     /// Everything: any height can be proved.
     Archive,
-    /// State trees of this many last heights. Blocks, headers, heads and documents are kept.
+    /// All blocks, and the state of this many last heights.
+    Blocks(u64),
+    /// Blocks, events and state of this many last heights; the blocks of the replay window in any case.
     Heights(u64),
 }
 
@@ -179,11 +191,16 @@ pub struct Refusal {
     pub problem: Option<v1::Problem>,
 }
 
+/// Leaves with their values, ascending.
+pub type Leaves = Vec<(TreeKey, Vec<u8>)>;
+
 /// The database of one node.
 #[derive(Debug, Clone)]
 pub struct Storage {
     disk: Arc<dyn KeyValue>,
     retention: Retention,
+    /// Blocks are needed for this long: the replay window is rebuilt from them.
+    window_ms: u64,
 }
 
 fn height_key(height: u64) -> [u8; 8] {
@@ -214,7 +231,8 @@ impl Storage {
         chain: &Chain,
         retention: Retention,
     ) -> Result<Self, StorageError> {
-        let storage = Self { disk, retention };
+        let window_ms = chain.parameters().valid_until_window_ms;
+        let storage = Self { disk, retention, window_ms };
         match storage.get(META, KEY_GENESIS)? {
             None => storage.write_genesis(chain)?,
             Some(stored) => {
@@ -273,7 +291,11 @@ impl Storage {
         for (leaf, value) in &outcome.changes.leaves {
             if let Some(before) = self.get(LEAVES, &leaf.0)? {
                 let version = be_u64(&before).ok_or_else(|| damaged("a leaf has no version"))?;
-                batch.put(OLD_LEAVES, old_leaf_key(leaf, version), &before[8..]);
+                let old = old_leaf_key(leaf, version);
+                if self.retention != Retention::Archive {
+                    batch.put(STALE_LEAVES, [&height_key(height)[..], &old].concat(), []);
+                }
+                batch.put(OLD_LEAVES, old, &before[8..]);
             }
             batch.put(LEAVES, leaf.0, versioned(height, value));
         }
@@ -331,27 +353,8 @@ impl Storage {
         }
         put_history(&mut batch, history);
         put_tip(&mut batch, tip);
-        self.prune(&mut batch, height)?;
+        self.prune(&mut batch, &tip.header)?;
         self.disk.write(batch, true)
-    }
-
-    fn prune(&self, batch: &mut Batch, height: u64) -> Result<(), StorageError> {
-        let Retention::Heights(heights) = self.retention else { return Ok(()) };
-        let Some(last) = height.checked_sub(heights.max(2)) else { return Ok(()) };
-        let mut stale = Vec::new();
-        self.disk.scan(STALE_NODES, &[], &mut |key, _| {
-            let due = be_u64(key).is_none_or(|since| since <= last);
-            if due {
-                stale.push(key.to_vec());
-            }
-            due && stale.len() < PRUNED_AT_ONCE
-        })?;
-        for key in stale {
-            let node = key.get(8..).ok_or_else(|| damaged("a stale node has no version"))?;
-            batch.delete(NODES, node);
-            batch.delete(STALE_NODES, key);
-        }
-        Ok(())
     }
 
     /// Height of the last committed block; 0 before the first.
@@ -398,14 +401,15 @@ impl Storage {
     /// What was ordered within the window before the tip: the blocks hold it.
     fn load_replay(&self, chain: &Chain, tip: &v1::Header) -> Result<ReplayWindow, StorageError> {
         let mut replay = ReplayWindow::default();
-        let start = tip.time_ms.saturating_sub(chain.parameters().valid_until_window_ms);
+        let start = window_start_ms(chain, tip.time_ms);
         let mut height = tip.height;
         while height > 0 {
-            let block =
-                self.block(height)?.ok_or_else(|| damaged(format!("block {height} is missing")))?;
-            if block.header.as_ref().is_none_or(|header| header.time_ms < start) {
+            // The block before the window may be pruned, its header is not.
+            if self.header(height)?.is_none_or(|header| header.time_ms < start) {
                 break;
             }
+            let block =
+                self.block(height)?.ok_or_else(|| damaged(format!("block {height} is missing")))?;
             for transaction in &block.transactions {
                 let checked = CheckedTransaction::check(chain.hash(), transaction)
                     .map_err(|error| damaged(format!("block {height}: {error}")))?;

@@ -82,7 +82,7 @@ impl Past {
         let members = &self.world.state.leaves[&TreeKey::members()];
         let mut parts = Parts {
             validators: self.world.tip.validators.clone(),
-            next_validators: latest_set(self.world.tip.height(), members).unwrap(),
+            next_validators: latest_set(self.world.tip.height(), members)?,
             history: self.history(),
             headers: self.headers.clone(),
             blocks: self.blocks.clone(),
