@@ -7,6 +7,7 @@
 use crate::evidence::{EvidenceError, Misbehavior, verify_evidence};
 use crate::read::{Client, ReadError};
 use crate::verify::{Answer, VerifyError};
+use sillok_did_method::{ed25519_key, key_id};
 use sillok_ledger::TreeKey;
 use sillok_ledger::certificate::quorum;
 use sillok_ledger::proof::VerifiedState;
@@ -68,6 +69,13 @@ impl Member {
         }
     }
 
+    /// The node key that takes over when the key that may join does, where it is another.
+    #[must_use]
+    pub fn pending_node_key(&self, time_ms: u64) -> Option<&[u8]> {
+        let pending = self.pending(time_ms)?;
+        (!pending.node_key.is_empty()).then_some(pending.node_key.as_slice())
+    }
+
     /// The key that may join, if it still may.
     #[must_use]
     pub fn pending(&self, time_ms: u64) -> Option<&v1::PendingKey> {
@@ -116,11 +124,36 @@ impl Members {
         self.operators.iter().find(is_pending).or_else(|| self.operators.iter().find(is_seated))
     }
 
+    /// Whether an approval counts now.
+    #[must_use]
+    pub fn weigh(&self, approval: &v1::GovernanceApproval) -> Weight {
+        if !self.seated().contains(&approval.operator) {
+            return Weight::NotSeated;
+        }
+        let organization = Hash::from_slice(&approval.operator);
+        let member = organization.and_then(|organization| self.of(&organization));
+        let in_force = member.is_some_and(|member| {
+            ed25519_key_id(&member.keys().governance_key) == approval.key_id.as_slice()
+        });
+        if in_force { Weight::Counts } else { Weight::OldKey }
+    }
+
     /// The organizations that vote on proposals now.
     #[must_use]
     pub fn seated(&self) -> BTreeSet<Vec<u8>> {
         self.validators.validators.iter().map(|one| one.organization.clone()).collect()
     }
+}
+
+/// Whether an approval counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It does.
+    Counts,
+    /// Who gave it has no seat.
+    NotSeated,
+    /// It was given with a governance key that is not in force any more.
+    OldKey,
 }
 
 /// A proposal and how far it came.
@@ -166,12 +199,17 @@ impl Proposed {
         }
     }
 
-    /// How many approvals count: those of organizations that are seated now.
+    /// How many approvals count now.
     #[must_use]
     pub fn counted(&self, members: &Members) -> usize {
-        let seated = members.seated();
-        self.record.approvals.iter().filter(|one| seated.contains(*one)).count()
+        let counts = |one: &&v1::GovernanceApproval| members.weigh(one) == Weight::Counts;
+        self.record.approvals.iter().filter(counts).count()
     }
+}
+
+/// The id of an Ed25519 key.
+fn ed25519_key_id(point: &[u8]) -> [u8; 32] {
+    key_id(&ed25519_key(point)).0
 }
 
 fn leaf<M: prost::Message + Default>(

@@ -213,6 +213,11 @@ pub enum AdmissionError {
     /// The very proposal is there already.
     #[error("proposal {proposal} is there already; approve it, or propose it with another end")]
     ProposalExists { proposal: Hash },
+    /// An operator has a bounded number of open proposals.
+    #[error(
+        "operator {operator} has {max} open proposals; wait until one is executed or ends, or let another operator propose"
+    )]
+    OpenProposalsMax { operator: Hash, max: usize },
     /// No proposal has this hash.
     #[error("there is no proposal {proposal}; propose it first, or check the hash")]
     ProposalUnknown { proposal: Hash },
@@ -331,6 +336,7 @@ impl AdmissionError {
             Self::ProposalExpired { .. } => "PROPOSAL_EXPIRED",
             Self::ProposalTooLong { .. } => "PROPOSAL_TOO_LONG",
             Self::ProposalExists { .. } => "PROPOSAL_EXISTS",
+            Self::OpenProposalsMax { .. } => "OPEN_PROPOSALS_MAX",
             Self::ProposalUnknown { .. } => "PROPOSAL_UNKNOWN",
             Self::ProposalExecuted { .. } => "PROPOSAL_EXECUTED",
             Self::AlreadyApproved { .. } => "ALREADY",
@@ -401,6 +407,7 @@ impl AdmissionError {
             | Self::ProposalExpired { .. }
             | Self::ProposalTooLong { .. }
             | Self::ProposalExists { .. }
+            | Self::OpenProposalsMax { .. }
             | Self::ProposalUnknown { .. }
             | Self::UnknownOrganization { .. }
             | Self::OperatorExists { .. }
@@ -468,6 +475,9 @@ impl AdmissionError {
             ],
             Self::ProposalExists { proposal } | Self::ProposalUnknown { proposal } => {
                 vec![("proposal", proposal.to_string())]
+            }
+            Self::OpenProposalsMax { operator, max } => {
+                vec![("operator", operator.to_string()), ("max", max.to_string())]
             }
             Self::ProposalExecuted { proposal, height } => {
                 vec![("proposal", proposal.to_string()), ("height", height.to_string())]

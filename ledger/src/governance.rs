@@ -9,6 +9,8 @@ use sillok_proto::Hash;
 pub const MEMBERSHIP_DELAY: u64 = 2;
 /// Furthest end of a proposal, from the block that opens it: 30 days, in milliseconds.
 pub const PROPOSAL_MS_MAX: u64 = 30 * DAY_MS;
+/// Most proposals that one operator opened and that can still be approved.
+pub const OPEN_PROPOSALS_MAX: usize = 16;
 /// Oldest header over which a validator key may join: 10 minutes, in milliseconds.
 pub const JOIN_HEADER_AGE_MS_MAX: u64 = 600_000;
 /// From one re-key of an operator to its next, and the time in which its new key may join: a day, in milliseconds.

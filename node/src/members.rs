@@ -30,7 +30,7 @@ const LEAVING_MS: u64 = 600_000;
 pub struct Roster {
     /// Nodes of the validators of the next two heights, with their keys.
     pub validators: BTreeMap<NodeKey, Vec<u8>>,
-    /// Nodes of operators that may join, and of observers.
+    /// Nodes of operators that may join or take over, and of observers.
     pub others: BTreeSet<NodeKey>,
     /// Nodes that the record calls archives.
     pub archives: Vec<NodeKey>,
@@ -53,28 +53,39 @@ impl Roster {
         let members: v1::Members = leaf(&state, &TreeKey::members())?.unwrap_or_default();
         let mut roster = Self::default();
         let latest = members.validators.unwrap_or_default();
-        let seats = [&tip.validators, &tip.next_validators, &latest];
-        let mut seated: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        for validator in seats.into_iter().flat_map(|set| &set.validators) {
-            seated.insert(validator.organization.clone(), validator.public_key.clone());
+        // In the order of their heights: of two keys of one node the later one is its seat's.
+        let sets = [&tip.validators, &tip.next_validators, &latest];
+        let mut seated: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for validator in sets.into_iter().flat_map(|set| &set.validators) {
+            seated.entry(&validator.organization).or_default().push(&validator.public_key);
         }
         roster.seated = count(latest.validators.len());
         // Also of an operator that was removed and still votes for a height or two.
-        for (organization, validator_key) in &seated {
-            if let Some((node, archive, _)) = operator(&state, organization)? {
-                roster.validators.insert(node, validator_key.clone());
-                roster.archives.extend(archive.then_some(node));
+        for (organization, keys) in &seated {
+            let Some(operator) = Operator::read(&state, organization)? else { continue };
+            for key in keys {
+                if let Some(node) = operator.node_of(key) {
+                    roster.validators.insert(node, key.to_vec());
+                }
             }
+            let node = operator.node();
+            roster.archives.extend(node.filter(|_| operator.keys.archive));
+            // The node that takes over when its validator key joins; until then the one before keeps its place.
+            roster.others.extend(operator.pending_node(tip));
         }
-        for organization in members.operators.iter().filter(|one| !seated.contains_key(*one)) {
-            let Some((node, archive, pending)) = operator(&state, organization)? else { continue };
-            // Dates are compared, never swept (PROTOCOL §2.5).
-            if pending.is_some_and(|pending| tip.header.time_ms < pending.expires_ms) {
+        let known = |one: &&Vec<u8>| seated.contains_key(one.as_slice());
+        for organization in members.operators.iter().filter(|one| !known(one)) {
+            let Some(operator) = Operator::read(&state, organization)? else { continue };
+            if operator.may_join(tip).is_some() {
                 roster.pending += 1;
-                roster.others.insert(node);
-                roster.archives.extend(archive.then_some(node));
+                let node = operator.node();
+                roster.others.extend(node);
+                roster.others.extend(operator.pending_node(tip));
+                roster.archives.extend(node.filter(|_| operator.keys.archive));
             }
         }
+        // A node with two places has the one of a validator.
+        roster.others.retain(|node| !roster.validators.contains_key(node));
         roster.observers = count(members.observers.len());
         for key in &members.observers {
             let record: Option<v1::ObserverRecord> = leaf(&state, &TreeKey::observer(key))?;
@@ -91,16 +102,48 @@ fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// An operator's node, whether it is an archive, and the key that may join.
-type Node = (NodeKey, bool, Option<v1::PendingKey>);
+/// What the record has about an operator's nodes.
+struct Operator {
+    keys: v1::Operator,
+    pending: Option<v1::PendingKey>,
+    previous_node_key: Vec<u8>,
+}
 
-fn operator(state: &StateAt<'_>, organization: &[u8]) -> Result<Option<Node>, StorageError> {
-    let Some(organization) = Hash::from_slice(organization) else { return Ok(None) };
-    let record: Option<v1::OperatorRecord> = leaf(state, &TreeKey::operator(&organization))?;
-    let Some(v1::OperatorRecord { operator: Some(keys), pending, .. }) = record else {
-        return Ok(None);
-    };
-    Ok(NodeKey::from_bytes(&keys.node_key).ok().map(|node| (node, keys.archive, pending)))
+impl Operator {
+    fn read(state: &StateAt<'_>, organization: &[u8]) -> Result<Option<Self>, StorageError> {
+        let Some(organization) = Hash::from_slice(organization) else { return Ok(None) };
+        let record: Option<v1::OperatorRecord> = leaf(state, &TreeKey::operator(&organization))?;
+        let Some(v1::OperatorRecord { operator: Some(keys), pending, previous_node_key, .. }) =
+            record
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self { keys, pending, previous_node_key }))
+    }
+
+    /// The node in force.
+    fn node(&self) -> Option<NodeKey> {
+        NodeKey::from_bytes(&self.keys.node_key).ok()
+    }
+
+    /// The node of a validator key that votes at one of the next heights. A join is in the record at once, and the key
+    /// before it votes for one height more.
+    fn node_of(&self, validator_key: &[u8]) -> Option<NodeKey> {
+        if validator_key == self.keys.validator_key || self.previous_node_key.is_empty() {
+            return self.node();
+        }
+        NodeKey::from_bytes(&self.previous_node_key).ok()
+    }
+
+    /// What may still join. Dates are compared, never swept (PROTOCOL §2.5).
+    fn may_join(&self, tip: &Tip) -> Option<&v1::PendingKey> {
+        self.pending.as_ref().filter(|pending| tip.header.time_ms < pending.expires_ms)
+    }
+
+    /// The node that takes over with a validator key that may still join.
+    fn pending_node(&self, tip: &Tip) -> Option<NodeKey> {
+        NodeKey::from_bytes(&self.may_join(tip)?.node_key).ok()
+    }
 }
 
 fn leaf<M: Message + Default>(

@@ -423,7 +423,7 @@ pub(crate) enum MemberCommand {
     },
     /// Proposals, their approvals and what came of them
     Proposals {
-        /// Also those that were executed or expired
+        /// Also those that were executed or expired, until their operator opens another
         #[arg(long)]
         all: bool,
     },

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sillok_client::identity::Identity;
 use sillok_client::keys::SecretKey;
-use sillok_client::member::{Member, Members, Progress, Proposed, Standing};
+use sillok_client::member::{Member, Members, Progress, Proposed, Standing, Weight};
 use sillok_client::read::{Client, Committed};
 use sillok_client::transaction::OperationDraft;
 use sillok_client::verify::Answer;
@@ -114,6 +114,7 @@ async fn list(global: &Global, output: Output) -> Result<u8, Failure> {
             "pendingValidatorKey": pending.map(|pending| hex::encode(&pending.validator_key)),
             "pendingUntil": pending.map(|pending| format_datetime(pending.expires_ms)),
             "nodeKey": hex::encode(&keys.node_key),
+            "pendingNodeKey": member.pending_node_key(answer.time_ms()).map(hex::encode),
             "governanceKey": hex::encode(&keys.governance_key),
             "archive": keys.archive,
         }));
@@ -136,6 +137,16 @@ async fn list(global: &Global, output: Output) -> Result<u8, Failure> {
             if keys.archive { "yes" } else { "no" }.to_owned(),
             did_text(&network, member.organization),
         ]);
+        if let Some(node_key) = member.pending_node_key(answer.time_ms()) {
+            let archive = pending.is_some_and(|pending| pending.archive);
+            rows.push([
+                "-".to_owned(),
+                "takes over when the new key joins".to_owned(),
+                "-".to_owned(),
+                if archive { "yes" } else { "no" }.to_owned(),
+                format!("node key {} after {}", hex::encode(node_key), hex::encode(&keys.node_key)),
+            ]);
+        }
     }
     let mut observers = Vec::new();
     for record in &members.observers {
@@ -396,11 +407,17 @@ fn value(proposed: &Proposed, members: &Members, network: &str, time_ms: u64) ->
         .into_iter()
         .map(|(name, value)| (name.replace(' ', "_"), value.into()))
         .collect();
-    let approvals: Vec<String> = proposed
+    let approvals: Vec<Value> = proposed
         .record
         .approvals
         .iter()
-        .map(|one| did_text(network, Hash::from_slice(one).unwrap_or_default()))
+        .map(|one| {
+            json!({
+                "operator": did_text(network, Hash::from_slice(&one.operator).unwrap_or_default()),
+                "keyId": hex::encode(&one.key_id),
+                "counts": members.weigh(one) == Weight::Counts,
+            })
+        })
         .collect();
     json!({
         "proposal": proposed.hash.to_string(),
@@ -509,15 +526,18 @@ async fn show(global: &Global, hash: &Hash, output: Output) -> Result<u8, Failur
     let mut facts = vec![("proposal", hash.to_string()), ("state", progress(proposed, time_ms))];
     facts.extend(operation::change(&network, proposed.change()));
     facts.push(("expires", format_datetime(proposed.expires_ms())));
-    let seated = known.seated();
     let approvals: Vec<String> = proposed
         .record
         .approvals
         .iter()
         .map(|one| {
-            let organization = Hash::from_slice(one).unwrap_or_default();
+            let organization = Hash::from_slice(&one.operator).unwrap_or_default();
             let name = known.of(&organization).map(|member| member.name.clone());
-            let counts = if seated.contains(one) { "" } else { " (not seated, does not count)" };
+            let counts = match known.weigh(one) {
+                Weight::Counts => "",
+                Weight::NotSeated => " (not seated, does not count)",
+                Weight::OldKey => " (by a governance key that was replaced, does not count)",
+            };
             format!("{} {}{counts}", did_text(&network, organization), name.unwrap_or_default())
         })
         .collect();

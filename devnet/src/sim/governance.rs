@@ -227,7 +227,9 @@ fn pursue(
                     v1::Propose { operator: name(first), proposal: Some(proposal.clone()) };
                 return (vec![Order::Send(Operation::Propose(propose), governor(first))], false);
             };
-            let missing = seated.iter().filter(|node| !shown.approvals.contains(&name(**node)));
+            let approved =
+                |node: usize| shown.approvals.iter().any(|one| one.operator == name(node));
+            let missing = seated.iter().filter(|node| !approved(**node));
             let wanted = quorum(seated.len()).saturating_sub(shown.approvals.len());
             let approve = |node: &usize| {
                 let approve = v1::Approve { operator: name(*node), proposal_hash: hash.to_vec() };

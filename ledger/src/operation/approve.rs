@@ -1,14 +1,15 @@
 //! Approving a proposal, and executing it once more than two thirds of the operators did.
 //!
-//! Who counts as an operator is read at the height that executes: approvals of who left in between are worth nothing.
+//! What counts is read at the height that executes: approvals of who left in between are worth nothing, and neither are
+//! those given with a governance key that was replaced in between.
 
 use super::change::execute;
-use super::members::{Roster, require_operator};
+use super::members::{Roster, governance_key, require_operator};
 use super::{Context, Signers};
 use crate::governance::GovernanceEvent;
 use crate::overlay::read;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey};
-use sillok_did_method::{Approve, Change};
+use sillok_did_method::{Approve, Change, key_id};
 use sillok_proto::{Hash, encode, v1};
 
 pub(super) fn run<V: StateView + ?Sized>(
@@ -18,7 +19,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     state: &mut Overlay<'_, V>,
 ) -> Result<Vec<GovernanceEvent>, AdmissionError> {
     let mut roster = Roster::read(state)?;
-    require_operator(context, &op.operator, &roster, signers, state)?;
+    let by = require_operator(context, &op.operator, &roster, signers, state)?;
     let proposal = op.proposal;
     let mut record: v1::ProposalRecord = read(state, &TreeKey::proposal(&proposal))?
         .ok_or(AdmissionError::ProposalUnknown { proposal })?;
@@ -32,19 +33,34 @@ pub(super) fn run<V: StateView + ?Sized>(
         return Err(AdmissionError::ProposalExpired { proposal, expires_ms, time_ms });
     }
     let operator = op.operator;
-    let approved = match record.approvals.binary_search(&operator.to_vec()) {
-        Ok(_) => None,
+    let approval = approval(&operator, &by);
+    let place = record.approvals.binary_search_by(|one| one.operator.as_slice().cmp(&operator.0));
+    let is_new = match place {
+        Ok(place) => match record.approvals.get_mut(place) {
+            Some(before) if *before != approval => {
+                *before = approval;
+                true
+            }
+            _ => false,
+        },
         Err(place) => {
-            record.approvals.insert(place, operator.to_vec());
-            Some(GovernanceEvent::Approved { proposal, operator })
+            record.approvals.insert(place, approval);
+            true
         }
     };
+    let approved = is_new.then_some(GovernanceEvent::Approved { proposal, operator });
     let executed = settle(context, &proposal, record, &mut roster, state)?;
     // Saying it twice is worth something only where others left in between, so that the approvals now suffice.
     if approved.is_none() && executed.is_none() {
         return Err(AdmissionError::AlreadyApproved { proposal, operator });
     }
     Ok([approved, executed].into_iter().flatten().collect())
+}
+
+/// The approval of an operator with the governance key in force.
+pub(super) fn approval(operator: &Hash, record: &v1::OperatorRecord) -> v1::GovernanceApproval {
+    let key_id = key_id(&governance_key(record)).to_vec();
+    v1::GovernanceApproval { operator: operator.to_vec(), key_id }
 }
 
 /// Executes the proposal if its approvals suffice, and writes down how it stands.
@@ -56,7 +72,7 @@ pub(super) fn settle<V: StateView + ?Sized>(
     state: &mut Overlay<'_, V>,
 ) -> Result<Option<GovernanceEvent>, AdmissionError> {
     let mut event = None;
-    if roster.is_quorum(&record.approvals) {
+    if roster.is_quorum(&record.approvals, state)? {
         let contradiction = || StateFault::new("a proposal contradicts the rules of proposals");
         let proposal = record.proposal.as_ref().ok_or_else(contradiction)?;
         let change = Change::check(proposal).map_err(|_| contradiction())?;

@@ -1,11 +1,11 @@
 //! Carrying out a proposal that more than two thirds of the operators approved (PROTOCOL §7.3).
 //!
-//! Nobody takes a seat here: approval lets a validator key join, and `join` seats it. Who is removed loses its seat at
-//! once, that is two heights later.
+//! Nobody takes a seat here: approval lets a validator key join, and `join` seats it. Until then the node that holds the
+//! seat keeps its key, for it still votes. Who is removed loses its seat at once, that is two heights later.
 
 use super::Context;
 use super::members::{
-    Roster, effective_height, member_record, require_never_used, require_unused, use_key,
+    Roster, effective_height, member_record, record, require_never_used, require_unused, use_key,
 };
 use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX};
 use crate::overlay::read;
@@ -67,7 +67,30 @@ fn admit_operator<V: StateView + ?Sized>(
     use_key(context, &keys.governance_key, state);
     use_node_key(context, &keys.node_key, roster, state)?;
     roster.add_operator(&organization);
-    put_record(&organization, &v1::OperatorRecord::default(), keys, expires_ms, state);
+    let before = record(state, &organization)?.unwrap_or_default();
+    let mut new = v1::OperatorRecord {
+        operator: Some(v1::Operator {
+            organization: organization.to_vec(),
+            validator_key: Vec::new(),
+            node_key: keys.node_key.to_vec(),
+            governance_key: keys.governance_key.to_vec(),
+            archive: keys.archive,
+        }),
+        pending: Some(v1::PendingKey {
+            validator_key: keys.validator_key.to_vec(),
+            expires_ms,
+            node_key: Vec::new(),
+            archive: keys.archive,
+        }),
+        // What it opened before it was removed is still its.
+        open_proposals: before.open_proposals,
+        ..v1::OperatorRecord::default()
+    };
+    if before.ended_height == effective_height(context) {
+        // Removed in this very block, its old key votes for one height more.
+        new.previous_node_key = before.operator.map(|old| old.node_key).unwrap_or_default();
+    }
+    state.put(TreeKey::operator(&organization), encode(&new));
     Ok(())
 }
 
@@ -82,46 +105,38 @@ fn replace_operator<V: StateView + ?Sized>(
     if !roster.is_operator(&organization) {
         return Err(AdmissionError::OperatorUnknown { operator: organization });
     }
-    let before = member_record(state, &organization)?;
-    let old = before.operator.clone().unwrap_or_default();
+    let mut record = member_record(state, &organization)?;
+    let mut operator = record.operator.clone().unwrap_or_default();
     // The key in force is a used one, so the new one is another.
     require_unused(&keys.validator_key, roster, state)?;
-    if keys.governance_key != *old.governance_key {
+    if keys.governance_key != *operator.governance_key {
         require_unused(&keys.governance_key, roster, state)?;
         use_key(context, &keys.governance_key, state);
     }
-    if keys.node_key != *old.node_key {
-        require_never_used(&keys.node_key, state)?;
-        use_node_key(context, &keys.node_key, roster, state)?;
+    let mut node_key = Vec::new();
+    if keys.node_key != *operator.node_key {
+        node_key = keys.node_key.to_vec();
+        // One that was approved for it before, and has not taken force, is its own.
+        if record.pending.as_ref().is_none_or(|pending| pending.node_key != node_key) {
+            require_never_used(&keys.node_key, state)?;
+            use_node_key(context, &keys.node_key, roster, state)?;
+        }
     }
-    let archives = roster.archives(state)?;
-    put_record(&organization, &before, keys, expires_ms, state);
-    roster.require_archives(context, archives, state)
-}
-
-/// The new keys: those of node and governance in force, that of the validator allowed to join.
-fn put_record<V: StateView + ?Sized>(
-    organization: &Hash,
-    before: &v1::OperatorRecord,
-    keys: &OperatorKeys,
-    expires_ms: u64,
-    state: &mut Overlay<'_, V>,
-) {
-    let validator_key =
-        before.operator.as_ref().map(|old| old.validator_key.clone()).unwrap_or_default();
-    let record = v1::OperatorRecord {
-        operator: Some(v1::Operator {
-            organization: organization.to_vec(),
-            validator_key,
-            node_key: keys.node_key.to_vec(),
-            governance_key: keys.governance_key.to_vec(),
-            archive: keys.archive,
-        }),
-        pending: Some(v1::PendingKey { validator_key: keys.validator_key.to_vec(), expires_ms }),
-        rekeyed_ms: before.rekeyed_ms,
-        ended_height: 0,
-    };
-    state.put(TreeKey::operator(organization), encode(&record));
+    if roster.is_seated(&organization) && operator.archive && !keys.archive {
+        let archives = roster.archives(state)?;
+        Roster::require_archives(context, archives, archives.saturating_sub(1))?;
+    }
+    // The governance key may be in the wrong hands. All else is of a node that may hold the seat until the join.
+    operator.governance_key = keys.governance_key.to_vec();
+    record.operator = Some(operator);
+    record.pending = Some(v1::PendingKey {
+        validator_key: keys.validator_key.to_vec(),
+        expires_ms,
+        node_key,
+        archive: keys.archive,
+    });
+    state.put(TreeKey::operator(&organization), encode(&record));
+    Ok(())
 }
 
 fn remove_operator<V: StateView + ?Sized>(
@@ -139,7 +154,7 @@ fn remove_operator<V: StateView + ?Sized>(
         let archives = roster.archives(state)?;
         roster.unseat(organization);
         roster.require_quorum(context)?;
-        roster.require_archives(context, archives, state)?;
+        Roster::require_archives(context, archives, roster.archives(state)?)?;
     }
     roster.remove_operator(organization);
     let record = v1::OperatorRecord {

@@ -44,15 +44,30 @@ pub(super) fn run<V: StateView + ?Sized>(
     require_recent_header(context, op)?;
     require_unused(&op.validator_key, &roster, state)?;
 
+    // With the key take force what was approved with it: its node, and whether that is an archive.
+    let (node_key, archive) = (pending.node_key.clone(), pending.archive);
+    let archives = roster.archives(state)?;
+    let seated_before = roster.seat_of(&operator).map(|seat| seat.since_height);
     let effective_height = roster.seat(context, &operator, &op.validator_key);
-    // A seat that changes its key, or one more: there are no fewer archives than before.
     roster.require_quorum(context)?;
-    roster.write(state);
-    use_key(context, &op.validator_key, state);
+    // A key that was seated in this very block votes never: the node before it is the one that still votes.
+    if seated_before != Some(effective_height) || record.previous_node_key.is_empty() {
+        record.previous_node_key.clear();
+        if !node_key.is_empty() {
+            record.previous_node_key.clone_from(&keys.node_key);
+        }
+    }
+    if !node_key.is_empty() {
+        keys.node_key = node_key;
+    }
+    keys.archive = archive;
     keys.validator_key = op.validator_key.to_vec();
     record.operator = Some(keys);
     record.pending = None;
+    use_key(context, &op.validator_key, state);
     state.put(TreeKey::operator(&operator), encode(&record));
+    Roster::require_archives(context, archives, roster.archives(state)?)?;
+    roster.write(state);
     let validator_key = op.validator_key;
     Ok(vec![GovernanceEvent::Joined { operator, validator_key, effective_height }])
 }

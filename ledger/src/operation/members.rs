@@ -48,7 +48,7 @@ impl Roster {
 
     /// Does this organization hold a seat?
     pub(super) fn is_seated(&self, organization: &Hash) -> bool {
-        self.seats.values().any(|seat| seat.organization == organization.0)
+        self.seat_of(organization).is_some()
     }
 
     /// Is this organization seated, or may it join?
@@ -56,14 +56,30 @@ impl Roster {
         self.operators.contains(organization.0.as_slice())
     }
 
-    /// Are these more than two thirds of the operators? Approvals of who has no seat any more do not count: they are
-    /// counted at the height that executes.
-    pub(super) fn is_quorum(&self, approvals: &[Vec<u8>]) -> bool {
-        let seated = approvals
-            .iter()
-            .filter(|one| self.seats.values().any(|seat| seat.organization == **one))
-            .count();
-        seated >= quorum(self.seats.len())
+    /// The seat of this organization.
+    pub(super) fn seat_of(&self, organization: &Hash) -> Option<&v1::Validator> {
+        self.seats.values().find(|seat| seat.organization == organization.0)
+    }
+
+    /// Are these more than two thirds of the operators? They are counted at the height that executes: approvals of who
+    /// has no seat any more do not count, nor those by a governance key that is not in force any more, for that may
+    /// have been in the wrong hands.
+    pub(super) fn is_quorum<V: StateView + ?Sized>(
+        &self,
+        approvals: &[v1::GovernanceApproval],
+        view: &V,
+    ) -> Result<bool, StateFault> {
+        let mut count: usize = 0;
+        for approval in approvals {
+            let Some(operator) = Hash::from_slice(&approval.operator) else { continue };
+            if self.is_seated(&operator) {
+                let key = governance_key(&member_record(view, &operator)?);
+                if key_id(&key).0.as_slice() == approval.key_id {
+                    count = count.saturating_add(1);
+                }
+            }
+        }
+        Ok(count >= quorum(self.seats.len()))
     }
 
     pub(super) fn operator_count(&self) -> usize {
@@ -155,14 +171,12 @@ impl Roster {
 
     /// Fewer archives than `archives_min`, and fewer than before: then history might be lost (PROTOCOL §6.5). A
     /// network that has too few already may still change.
-    pub(super) fn require_archives<V: StateView + ?Sized>(
-        &self,
+    pub(super) fn require_archives(
         context: &Context<'_>,
         before: usize,
-        view: &V,
+        archives: usize,
     ) -> Result<(), AdmissionError> {
         let min = context.frame.chain.parameters().archives_min;
-        let archives = self.archives(view)?;
         if archives < before && archives < usize::try_from(min).unwrap_or(usize::MAX) {
             return Err(AdmissionError::ArchivesMin { archives, min });
         }
@@ -215,6 +229,12 @@ pub(super) fn member_record<V: StateView + ?Sized>(
     record(view, organization)?.ok_or_else(|| StateFault::new("a member has no record"))
 }
 
+/// The governance key in force.
+pub(super) fn governance_key(record: &v1::OperatorRecord) -> v1::PublicKey {
+    let point = record.operator.as_ref().map(|keys| keys.governance_key.as_slice());
+    ed25519_key(point.unwrap_or_default())
+}
+
 /// The record of a seated operator whose governance key signed this operation.
 pub(super) fn require_operator<V: StateView + ?Sized>(
     context: &Context<'_>,
@@ -228,9 +248,7 @@ pub(super) fn require_operator<V: StateView + ?Sized>(
         return Err(AdmissionError::NotAnOperator { operator: *operator });
     }
     let record = member_record(view, operator)?;
-    let governance_key =
-        record.operator.as_ref().map(|keys| keys.governance_key.as_slice()).unwrap_or_default();
-    if !signers.take(&ed25519_key(governance_key))? {
+    if !signers.take(&governance_key(&record))? {
         return Err(AdmissionError::GovernanceKeyRequired {
             operation: context.index,
             operator: *operator,

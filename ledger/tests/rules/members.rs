@@ -15,7 +15,7 @@ use crate::story::{
     refused, rekeyed, together, wait,
 };
 use crate::support::{START_MS, STEP_MS, World, bound, document, genesis, key};
-use sillok_did_method::SUBMIT;
+use sillok_did_method::{SUBMIT, key_id};
 use sillok_ledger::governance::{
     GovernanceEvent, JOIN_HEADER_AGE_MS_MAX, PROPOSAL_MS_MAX, REKEY_INTERVAL_MS,
 };
@@ -261,11 +261,19 @@ fn the_approval_that_completes_more_than_two_thirds_executes() {
     assert_eq!(outcome(&mut world, &motion.approved_by("operator-4")), ACCEPTED);
     let record = motion.record(&world).unwrap();
     assert_eq!((record.approvals.len(), record.executed_height), (3, 3));
-    assert!(record.approvals.is_sorted());
+    assert!(record.approvals.is_sorted_by(|a, b| a.operator < b.operator));
+    for name in ["operator-1", "operator-2", "operator-4"] {
+        let approval = v1::GovernanceApproval {
+            operator: world.did(name).to_vec(),
+            key_id: key_id(&key(&format!("{name}/governance"))).to_vec(),
+        };
+        assert!(record.approvals.contains(&approval));
+    }
     let operator = world.operator("ministry").unwrap();
     let key_may_join = v1::PendingKey {
         validator_key: key("ministry/validator").point,
         expires_ms: motion.expires_ms,
+        ..v1::PendingKey::default()
     };
     assert_eq!(operator.pending, Some(key_may_join));
     assert!(operator.operator.unwrap().validator_key.is_empty(), "approval seats nobody");
@@ -535,7 +543,11 @@ fn filled(operators: usize, observers: usize, expires_ms: u64) -> Draft {
                     organization: organization.to_vec(),
                     ..v1::Operator::default()
                 }),
-                pending: Some(v1::PendingKey { validator_key: vec![1; 32], expires_ms }),
+                pending: Some(v1::PendingKey {
+                    validator_key: vec![1; 32],
+                    expires_ms,
+                    ..v1::PendingKey::default()
+                }),
                 ..v1::OperatorRecord::default()
             };
             world.state.leaves.insert(TreeKey::operator(&organization), encode(&record));
@@ -587,15 +599,18 @@ fn a_network_has_at_most_128_operators_and_256_observers() {
 // -------------------------------------------------------------------------------- replace an operator
 
 #[test]
-fn new_keys_of_governance_and_node_are_in_force_at_once_and_that_of_the_validator_when_it_joins() {
+fn a_new_governance_key_is_in_force_at_once_and_those_of_the_node_when_it_joins() {
     let motion = replace("operator-2", "2");
     let mut world = happened_in(&motion.carried());
     let record = world.operator("operator-2").unwrap();
     let in_force = record.operator.unwrap();
     assert_eq!(in_force.validator_key, key("operator-2/validator").point);
-    assert_eq!(in_force.node_key, key("operator-2/node2").point);
+    // The node that votes keeps its key for as long: nobody drops it.
+    assert_eq!(in_force.node_key, key("operator-2/node").point);
     assert_eq!(in_force.governance_key, key("operator-2/governance2").point);
-    assert_eq!(record.pending.unwrap().validator_key, key("operator-2/validator2").point);
+    let pending = record.pending.unwrap();
+    assert_eq!(pending.validator_key, key("operator-2/validator2").point);
+    assert_eq!(pending.node_key, key("operator-2/node2").point);
     assert_eq!(world.tip.next_validators, *world.chain.validators(), "the seat is as it was");
     let other = admit("ministry");
     let propose = || other.proposed_by("operator-2");
@@ -611,6 +626,168 @@ fn new_keys_of_governance_and_node_are_in_force_at_once_and_that_of_the_validato
     let new = seat(&world, key("operator-2/validator2").point).unwrap();
     assert_eq!(new.since_height, height + 2);
     assert_eq!(names(&world, &world.tip.next_validators).len(), 4);
+    let record = world.operator("operator-2").unwrap();
+    assert_eq!(record.operator.unwrap().node_key, key("operator-2/node2").point);
+    // For one height more the old key votes, and its node is known.
+    assert_eq!(record.previous_node_key, key("operator-2/node").point);
+    assert!(record.pending.is_none());
+    // Of the next key it is the same node.
+    let next = rekey("operator-2", "validator3").by(&["operator-2/governance2"]);
+    assert_eq!(outcome(&mut world, &next), ACCEPTED);
+    assert_eq!(outcome(&mut world, &join("operator-2", "validator3")), ACCEPTED);
+    let record = world.operator("operator-2").unwrap();
+    assert_eq!(record.operator.unwrap().node_key, key("operator-2/node2").point);
+    assert!(record.previous_node_key.is_empty());
+}
+
+/// Two keys of one seat in one block: only the one before both ever votes.
+#[test]
+fn the_node_before_is_that_of_the_key_that_still_votes() {
+    let replaced = replace("operator-2", "2").carried();
+    let by_new = |draft: Draft| draft.by(&["operator-2/governance2"]);
+    let twice = together(&[
+        join("operator-2", "validator2"),
+        by_new(rekey("operator-2", "validator3")),
+        join("operator-2", "validator3"),
+    ]);
+    let world = check(&replaced, twice, ACCEPTED);
+    let record = world.operator("operator-2").unwrap();
+    assert_eq!(record.previous_node_key, key("operator-2/node").point);
+    assert_eq!(record.operator.unwrap().node_key, key("operator-2/node2").point);
+    // Removed and admitted in one block, with other keys.
+    let motions = [remove("operator-4").carried(), admit_with("operator-4", "2", |_| {}).carried()];
+    let world = check(&[], together(&all(&motions)), ACCEPTED);
+    let record = world.operator("operator-4").unwrap();
+    assert_eq!(record.previous_node_key, key("operator-4/node").point);
+    let other_block = all(&[motions[0].clone(), motions[1][..2].to_vec()]);
+    let world = check(&other_block, motions[1][2].clone(), ACCEPTED);
+    assert!(world.operator("operator-4").unwrap().previous_node_key.is_empty());
+}
+
+#[test]
+fn a_replacement_that_lapses_leaves_the_old_node_in_force_and_its_keys_the_operators_own() {
+    let motion = replace("operator-2", "2").until(START_MS + HOUR_MS);
+    let mut world = happened_in(&all(&[motion.carried(), vec![wait(HOUR_MS)]]));
+    assert_eq!(outcome(&mut world, &join("operator-2", "validator2")), refused("JOIN_EXPIRED"));
+    // A re-key does not bring back what lapsed.
+    let mut rekeyed = world.clone();
+    let next = rekey("operator-2", "validator3").by(&["operator-2/governance2"]);
+    assert_eq!(outcome(&mut rekeyed, &next), ACCEPTED);
+    assert_eq!(outcome(&mut rekeyed, &join("operator-2", "validator3")), ACCEPTED);
+    let keys_of = |world: &World| world.operator("operator-2").unwrap().operator.unwrap();
+    assert_eq!(keys_of(&rekeyed).node_key, key("operator-2/node").point);
+    // Approved again the same new node takes over; anybody else's use of its key is refused.
+    for (whose, expected) in [("operator-2", ACCEPTED), ("operator-3", refused("KEY_REUSE"))] {
+        let again = replace_with(whose, "3", |one| one.node_key = key("operator-2/node2").point);
+        let mut world = world.clone();
+        for draft in [again.proposed_by("operator-1"), again.approved_by("operator-3")] {
+            assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+        }
+        assert_eq!(outcome(&mut world, &again.approved_by("operator-4")), expected);
+        if whose == "operator-2" {
+            assert_eq!(outcome(&mut world, &join("operator-2", "validator3")), ACCEPTED);
+            assert_eq!(keys_of(&world).node_key, key("operator-2/node2").point);
+        }
+    }
+    let observed = observe("operator-2/node2");
+    let mut world = happened_in(&motion.carried());
+    for draft in [observed.proposed_by("operator-1"), observed.approved_by("operator-3")] {
+        assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+    }
+    assert_eq!(outcome(&mut world, &observed.approved_by("operator-4")), refused("KEY_REUSE"));
+}
+
+/// The machine was lost, and the key made on the new one too: the node that the others approved still takes over.
+#[test]
+fn a_rekey_takes_along_the_node_that_was_approved() {
+    let replaced = replace_with("operator-2", "2", |one| one.archive = true).carried();
+    let rekeyed = rekey("operator-2", "validator3").by(&["operator-2/governance2"]);
+    let happened = all(&[replaced, vec![rekeyed]]);
+    check(&happened, join("operator-2", "validator2"), refused("JOIN_NOT_APPROVED"));
+    let world = check(&happened, join("operator-2", "validator3"), ACCEPTED);
+    let keys = world.operator("operator-2").unwrap().operator.unwrap();
+    assert_eq!(keys.node_key, key("operator-2/node2").point);
+    assert!(keys.archive);
+    // Where nothing was approved, all stays but the key of the validator.
+    let happened = [rekey("operator-1", "validator2")];
+    let world = check(&happened, join("operator-1", "validator2"), ACCEPTED);
+    let keys = world.operator("operator-1").unwrap().operator.unwrap();
+    assert_eq!(keys.node_key, key("operator-1/node").point);
+    assert!(keys.archive);
+}
+
+/// Whose governance key was stolen approved what the thief wished: the replacement takes it back.
+#[test]
+fn an_approval_belongs_to_the_key_that_gave_it() {
+    let motion = admit("ministry");
+    let replaced = all(&[
+        vec![motion.proposed_by("operator-1"), motion.approved_by("operator-2")],
+        replace("operator-2", "2").carried_by(&["operator-1", "operator-3", "operator-4"]),
+    ]);
+    let mut world = happened_in(&replaced);
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-3")), ACCEPTED);
+    let record = motion.record(&world).unwrap();
+    assert_eq!((record.approvals.len(), record.executed_height), (3, 0), "two of them count");
+    assert_eq!(outcome(&mut world, &motion.approved_by("operator-3")), refused("ALREADY"));
+    let old = motion.approved_by("operator-2");
+    assert_eq!(outcome(&mut world, &old), refused("GOVERNANCE_KEY_REQUIRED"));
+    // Said again with the key in force it replaces what the old one said, and counts.
+    let mut other = world.clone();
+    let again = || motion.approved_by("operator-2").by(&["operator-2/governance2"]);
+    assert_eq!(outcome(&mut world, &again()), ACCEPTED);
+    let record = motion.record(&world).unwrap();
+    assert_eq!(record.approvals.len(), 3);
+    assert_ne!(record.executed_height, 0);
+    let new_key = key_id(&key("operator-2/governance2")).to_vec();
+    assert!(record.approvals.iter().any(|one| one.key_id == new_key));
+    // Others suffice without it.
+    assert_eq!(outcome(&mut other, &motion.approved_by("operator-4")), ACCEPTED);
+    assert_ne!(motion.record(&other).unwrap().executed_height, 0);
+
+    // With too few beside it, saying it again is no ALREADY but once.
+    let motion = admit("carrier");
+    let happened = all(&[
+        vec![motion.proposed_by("operator-2")],
+        replace("operator-2", "2").carried_by(&["operator-1", "operator-3", "operator-4"]),
+    ]);
+    let mut world = happened_in(&happened);
+    let again = || motion.approved_by("operator-2").by(&["operator-2/governance2"]);
+    assert_eq!(outcome(&mut world, &again()), ACCEPTED);
+    assert_eq!(outcome(&mut world, &again()), refused("ALREADY"));
+    assert_eq!(motion.record(&world).unwrap().approvals.len(), 1);
+}
+
+#[test]
+fn an_operator_has_sixteen_open_proposals() {
+    let opened: Vec<Draft> = (0..16)
+        .map(|nth| admit("ministry").until(START_MS + HOUR_MS + nth).proposed_by("operator-1"))
+        .collect();
+    let mut world = happened_in(&opened[..15]);
+    let next = admit("ministry").until(START_MS + DAY_MS);
+    assert_eq!(outcome(&mut world.clone(), &next.proposed_by("operator-1")), ACCEPTED);
+    assert_eq!(outcome(&mut world, &opened[15]), ACCEPTED);
+    let full = refused("OPEN_PROPOSALS_MAX");
+    assert_eq!(outcome(&mut world, &next.proposed_by("operator-1")), full);
+    let open = world.operator("operator-1").unwrap().open_proposals;
+    assert!(open.len() == 16 && open.is_sorted_by(|a, b| a < b));
+    assert_eq!(outcome(&mut world.clone(), &next.proposed_by("operator-2")), ACCEPTED);
+    // One that is executed makes room, and so do those that ended.
+    let one = admit("ministry").until(START_MS + HOUR_MS + 3);
+    for name in ["operator-2", "operator-3"] {
+        assert_eq!(outcome(&mut world, &one.approved_by(name)), ACCEPTED);
+    }
+    assert_eq!(outcome(&mut world, &next.proposed_by("operator-1")), ACCEPTED);
+    let other = admit("carrier").until(START_MS + DAY_MS);
+    assert_eq!(outcome(&mut world, &other.proposed_by("operator-1")), full);
+    let until_ms = START_MS + HOUR_MS + 1 - world.tip.header.time_ms;
+    assert_eq!(outcome(&mut world, &other.proposed_by("operator-1").after(until_ms - 2)), full);
+    world.run(&wait(until_ms)).unwrap();
+    assert_eq!(outcome(&mut world, &other.proposed_by("operator-1")), ACCEPTED);
+    let open = world.operator("operator-1").unwrap().open_proposals;
+    assert_eq!(open.len(), 2);
+    for motion in [&next, &other] {
+        assert!(open.contains(&motion.hash(&world).to_vec()));
+    }
 }
 
 #[test]
@@ -741,9 +918,30 @@ fn the_last_archive_stays_one() {
     ]);
     check(&seated, last(&motion), ACCEPTED);
     let became = replace_with("operator-2", "2", |one| one.archive = true);
-    let seated = all(&[became.carried(), motion.carried_by(&["operator-3", "operator-4"])]);
-    let by_two = motion.approved_by("operator-2").by(&["operator-2/governance2"]);
-    check(&seated, by_two, ACCEPTED);
+    let by_two = || motion.approved_by("operator-2").by(&["operator-2/governance2"]);
+    let approved = motion.carried_by(&["operator-3", "operator-4"]);
+    let waiting = all(&[became.carried(), approved.clone()]);
+    check(&waiting, by_two(), refused("ARCHIVES_MIN"));
+    let seated = all(&[became.carried(), vec![join("operator-2", "validator2")], approved]);
+    check(&seated, by_two(), ACCEPTED);
+    // Two that stop being archives were approved while both were: the second one's key does not join.
+    let first = replace_with("operator-1", "2", |one| one.archive = false);
+    let second = replace_with("operator-2", "3", |one| one.archive = false);
+    let two_archives = all(&[became.carried(), vec![join("operator-2", "validator2")]]);
+    let mut world = happened_in(&two_archives);
+    for draft in [
+        second.proposed_by("operator-1"),
+        second.approved_by("operator-3"),
+        second.approved_by("operator-4"),
+        first.proposed_by("operator-3"),
+        first.approved_by("operator-4"),
+        first.approved_by("operator-2").by(&["operator-2/governance3"]),
+        join("operator-1", "validator2"),
+    ] {
+        assert_eq!(outcome(&mut world, &draft), ACCEPTED);
+    }
+    let last = join("operator-2", "validator3");
+    assert_eq!(outcome(&mut world, &last), refused("ARCHIVES_MIN"));
     // A network that has too few already may still change, but not for the worse.
     let mut without = genesis();
     without.operators.iter_mut().for_each(|one| one.archive = false);

@@ -456,7 +456,10 @@ impl World {
             let keys = record.operator.unwrap();
             assert_eq!(keys.validator_key, seat.public_key, "the key in force holds the seat");
             assert_eq!((keys.organization, record.ended_height), (seat.organization.clone(), 0));
-            for point in [keys.validator_key, keys.node_key, keys.governance_key] {
+            let next_node = record.pending.map(|pending| pending.node_key).unwrap_or_default();
+            let mut points = vec![keys.validator_key, keys.node_key, keys.governance_key];
+            points.extend(Some(next_node).filter(|point| !point.is_empty()));
+            for point in points {
                 let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point };
                 assert!(self.state.leaves.contains_key(&TreeKey::used_key(&key_id(&key))));
             }

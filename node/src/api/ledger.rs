@@ -18,8 +18,6 @@ use tonic::{Code, Request, Response, Status};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Events ready for a subscriber that reads slowly.
 const EVENTS_READY_MAX: usize = 256;
-/// Most proposals in a list.
-const PROPOSALS_MAX: usize = 10_000;
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
@@ -199,7 +197,7 @@ impl LedgerService for Api {
         _request: Request<v1::GetProposalsRequest>,
     ) -> Result<Response<v1::GetProposalsResponse>, Status> {
         let ledger = self.ledger.clone();
-        let read = move || ledger.storage.proposals(ledger.chain.hash(), PROPOSALS_MAX);
+        let read = move || ledger.storage.proposals(ledger.tip().height());
         let found = self.blocking(read).await?.map_err(failed("get_proposals"))?;
         let proposal_hashes = found.iter().map(|hash| hash.to_vec()).collect();
         Ok(Response::new(v1::GetProposalsResponse { proposal_hashes }))

@@ -1,40 +1,39 @@
-//! Which proposals there are: their leaves, found by looking at every leaf of governance.
+//! Which proposals there are: those that the records of the members name.
 //!
-//! The state names a proposal by its hash and lists none, so that old ones cost no block anything. Whoever lists them
-//! proves nothing by it; each is proved by its own leaf.
+//! Each names at most 16 that it opened, so whoever asks costs a bounded number of reads. Whoever lists them proves
+//! nothing by it; each is proved by its own leaf.
 
-use super::{LEAVES, Storage, StorageError};
-use sillok_did_method::proposal_hash;
-use sillok_ledger::{LeafKind, TreeKey};
+use super::{Storage, StorageError};
+use sillok_ledger::overlay::LEAF_BYTES_MAX;
+use sillok_ledger::{StateView, TreeKey};
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeSet;
 
-/// Longest leaf of a proposal, in bytes: 128 approvals.
-const PROPOSAL_BYTES_MAX: usize = 16 * 1024;
-
 impl Storage {
-    /// The hashes of all proposals, ascending, at most `count`.
+    /// The proposals that members opened and that were open at their last look, ascending.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub fn proposals(&self, genesis: &Hash, count: usize) -> Result<BTreeSet<Hash>, StorageError> {
-        let kind = LeafKind::Governance as u8;
+    pub fn proposals(&self, height: u64) -> Result<BTreeSet<Hash>, StorageError> {
+        let members: v1::Members = self.leaf_at(height, &TreeKey::members())?;
         let mut found = BTreeSet::new();
-        self.disk.scan(LEAVES, &[kind << 4], &mut |key, stored| {
-            if key.first().is_none_or(|first| first >> 4 != kind) || found.len() >= count {
-                return false;
-            }
-            found.extend(stored.get(8..).and_then(|value| proposal(genesis, key, value)));
-            true
-        })?;
+        for organization in members.operators.iter().filter_map(|one| Hash::from_slice(one)) {
+            let record: v1::OperatorRecord =
+                self.leaf_at(height, &TreeKey::operator(&organization))?;
+            found.extend(record.open_proposals.iter().filter_map(|one| Hash::from_slice(one)));
+        }
         Ok(found)
     }
-}
 
-/// The hash of the proposal that stands in a leaf, if one does: nothing else lies at the place that its hash names.
-fn proposal(genesis: &Hash, key: &[u8], value: &[u8]) -> Option<Hash> {
-    let record: v1::ProposalRecord = sillok_proto::decode(value, PROPOSAL_BYTES_MAX).ok()?;
-    let hash = proposal_hash(genesis, record.proposal.as_ref()?);
-    (TreeKey::proposal(&hash).as_bytes().as_slice() == key).then_some(hash)
+    fn leaf_at<M: prost::Message + Default>(
+        &self,
+        height: u64,
+        key: &TreeKey,
+    ) -> Result<M, StorageError> {
+        let bytes =
+            self.at(height).leaf(key).map_err(|fault| StorageError::Io { reason: fault.reason })?;
+        sillok_proto::decode(&bytes.unwrap_or_default(), LEAF_BYTES_MAX)
+            .map_err(|error| StorageError::Damaged { reason: error.to_string() })
+    }
 }

@@ -119,3 +119,55 @@ fn what_operators_decide_is_what_the_network_keeps() {
     assert_eq!(roster.archives, [node(4), node(OBSERVER)]);
     assert_eq!((roster.seated, roster.pending, roster.observers), (1, 0, 1));
 }
+
+const REPLACED_KEY: u8 = 31;
+const REPLACED_NODE: u8 = 32;
+
+/// A node that votes keeps its place until the key that replaces its own does, two heights after the join; the node
+/// that takes over is let in from the approval on.
+#[test]
+fn a_node_that_is_replaced_keeps_its_place_as_long_as_it_votes() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    let genesis = *ledger.chain.hash();
+    let until = now_ms() + 60_000;
+    let old_key = ledger.chain.validators().validators[0].public_key.clone();
+    let replaced = v1::Operator {
+        organization: operator(),
+        validator_key: point(REPLACED_KEY),
+        node_key: point(REPLACED_NODE),
+        governance_key: point(GOVERNANCE),
+        archive: true,
+    };
+    let propose = v1::Propose {
+        operator: operator(),
+        proposal: Some(v1::Proposal {
+            expires_ms: until + 3_600_000,
+            change: Some(v1::Change {
+                change: Some(v1::change::Change::ReplaceOperator(replaced)),
+            }),
+        }),
+    };
+    let seen = || {
+        let roster = Roster::read(&ledger.storage, &ledger.tip()).unwrap();
+        (roster.validators, roster.others.into_iter().collect::<Vec<_>>())
+    };
+    commit_one(&ledger, governance(&genesis, Operation::Propose(propose), GOVERNANCE, until).1);
+    let before = BTreeMap::from([(node(4), old_key.clone())]);
+    assert_eq!(seen(), (before, vec![node(REPLACED_NODE)]));
+    assert_eq!(ledger.storage.proposals(ledger.tip().height()).unwrap().len(), 1);
+    let tip = ledger.tip();
+    let join = v1::Join {
+        operator: operator(),
+        validator_key: point(REPLACED_KEY),
+        header_height: tip.height(),
+        header_hash: tip.hash.to_vec(),
+    };
+    commit_one(&ledger, governance(&genesis, Operation::Join(join), REPLACED_KEY, until).1);
+    // The next height is still the old key's.
+    let new = (node(REPLACED_NODE), point(REPLACED_KEY));
+    assert_eq!(seen(), (BTreeMap::from([(node(4), old_key), new.clone()]), vec![]));
+    let built = build(&ledger, ledger.tip().header.time_ms + 1);
+    commit(&ledger, &built);
+    assert_eq!(seen(), (BTreeMap::from([new]), vec![]));
+}

@@ -27,7 +27,7 @@ const MESSAGES: &[(&str, Again)] = &messages![
     Parameters Genesis GenesisOrganization Header Block ValidatorSet Validator VoteStatement
     ProposalStatement CommitCertificate CommitSignature SignedHeader LightBlock TrustBundle TreePath
     StateEntry StateProof LogPath Receipt HistoryProof Proposal Change RemoveOperator RemoveObserver Propose Approve
-    Join Rekey Members OperatorRecord PendingKey ObserverRecord ProposalRecord Subtree SubtreeLeaf
+    Join Rekey Members OperatorRecord PendingKey ObserverRecord ProposalRecord GovernanceApproval Subtree SubtreeLeaf
 ];
 
 #[test]
