@@ -87,12 +87,26 @@ pub struct StorageSection {
     pub history: History,
 }
 
+/// The words for [`History`].
+#[derive(Debug, Clone, Copy, Default)]
+enum Kept {
+    #[default]
+    All,
+    Blocks,
+    Latest,
+}
+
 /// How much of the past a node keeps (PROTOCOL §6.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
     /// All blocks and all old tree nodes.
     Archive,
-    /// Blocks and tree nodes of the latest heights only.
+    /// All blocks, and the state of the latest heights.
+    Blocks {
+        /// How many heights.
+        retention_heights: u64,
+    },
+    /// Blocks and state of the latest heights only.
     Pruned {
         /// How many heights.
         retention_heights: u64,
@@ -335,14 +349,15 @@ static SETTINGS: &[Setting] = &[
         "storage.history",
         Form::Text,
         "archive",
-        "How much of the past to keep: \"archive\" keeps all, \"pruned\" the latest heights.\n\
+        "How much of the past to keep: \"archive\" keeps all, \"blocks\" all blocks and the state of the latest heights,\n\
+         \"pruned\" blocks and state of the latest heights; a new node then begins with a snapshot of its peers.\n\
          The ledger says which validators are archives; a node that is one must keep all.",
     ),
     row(
         "storage.retention_heights",
         Form::Number,
         "1000000",
-        "How many heights a pruned node keeps. No effect on an archive.",
+        "How many heights these are. No effect on an archive.",
     ),
     row(
         "mempool.bytes_max",
@@ -608,9 +623,10 @@ impl Sources {
     /// Checks everything. A setting that is wrong stands as its default until the mistakes are reported.
     fn resolve(mut self, base: Option<&Path>) -> Result<Config, ConfigError> {
         let history = self.one("storage.history", |text| match text {
-            "archive" => Ok(true),
-            "pruned" => Ok(false),
-            _ => Err("must be \"archive\" or \"pruned\"".to_owned()),
+            "archive" => Ok(Kept::All),
+            "blocks" => Ok(Kept::Blocks),
+            "pruned" => Ok(Kept::Latest),
+            _ => Err("must be \"archive\", \"blocks\" or \"pruned\"".to_owned()),
         });
         let retention_heights = self.one("storage.retention_heights", |text| {
             number(text).and_then(|heights| {
@@ -660,10 +676,10 @@ impl Sources {
                     timeout_rebroadcast: self.one("consensus.timeout_rebroadcast", wait),
                 },
                 storage: StorageSection {
-                    history: if history {
-                        History::Archive
-                    } else {
-                        History::Pruned { retention_heights }
+                    history: match history {
+                        Kept::All => History::Archive,
+                        Kept::Blocks => History::Blocks { retention_heights },
+                        Kept::Latest => History::Pruned { retention_heights },
                     },
                 },
                 mempool: MempoolSection {

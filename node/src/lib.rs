@@ -28,6 +28,7 @@ pub mod validator_key;
 
 pub mod storage;
 
+pub mod joining;
 pub mod members;
 pub mod network;
 

@@ -2,6 +2,7 @@
 //!
 //! | task | does | ends |
 //! |---|---|---|
+//! | joining | fetches the state of a recent height, if the node keeps no more and has none | before ordering |
 //! | ordering (a thread of its own) | drives the host; signing record; commits | stop, or an error that ends the process |
 //! | network | the libp2p swarm | after ordering |
 //! | transactions | admits what peers gossip | stop |
@@ -13,6 +14,8 @@
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
+use crate::join::{self, JoinError};
+use crate::joining::{self, Joined};
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
 use crate::members::{self, Following, Roster};
@@ -106,6 +109,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How much waits to be ordered.
     pub mempool: Limits,
+    /// How a node that keeps only the latest heights fetches the state instead of every block.
+    pub snapshot: join::Settings,
     /// The wall clock: the machine's, but in tests.
     pub clock: Clock,
     /// What it does that no node should.
@@ -158,6 +163,9 @@ pub enum NodeError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// No snapshot can be had that is believed.
+    #[error("the state of the network cannot be fetched: {0}")]
+    Join(#[from] JoinError),
     /// Ordering ended the process.
     #[error(transparent)]
     Ordering(#[from] OrderingError),
@@ -177,7 +185,8 @@ impl NodeError {
         match self {
             Self::Ordering(error) if error.may_restart() => 75,
             Self::Ordering(_) => 70,
-            Self::Thread { .. } => 75,
+            Self::Thread { .. } | Self::Join(JoinError::Storage(_)) => 75,
+            Self::Join(_) => 70,
             error if error.is_of_the_disk() => 75,
             _ => 78,
         }
@@ -279,6 +288,18 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
 
     // Ends the other tasks, whoever ends first.
     let (ending, ended) = watch::channel(false);
+    let (mut stop, mut events) = (stop, network.events);
+    // Who keeps every block executes every block.
+    let wants_snapshot = settings.retention.block_heights().is_some();
+    if wants_snapshot || join::unfinished(&ledger.storage)? {
+        let snapshot = settings.snapshot.clone();
+        let joined =
+            joining::join(&ledger, &network.handle, &mut events, snapshot, &mut stop).await?;
+        if joined == Joined::Stopped {
+            network.handle.stop().await;
+            return Ok(());
+        }
+    }
     let (ordering, status) = {
         let (ledger, handle) = (ledger.clone(), network.handle.clone());
         #[cfg(feature = "testing")]
@@ -289,7 +310,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let runtime = tokio::runtime::Handle::current();
     let (finish, mut finished) = tokio::sync::oneshot::channel();
     let thread_stop = ended.clone();
-    let events = network.events;
     std::thread::Builder::new()
         .name("ordering".to_owned())
         .spawn(move || {
@@ -327,7 +347,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     };
     let serving = tokio::spawn(api.serve(listener));
 
-    let mut stop = stop;
     let result = tokio::select! {
         result = &mut finished => result.unwrap_or(Ok(())),
         _ = stop.wait_for(|stop| *stop) => {

@@ -6,9 +6,11 @@
 
 use crate::application::{self, Application, ApplicationError, Built, Validated, height_start};
 use crate::clock::Clock;
+use crate::join;
 use crate::ledger::Ledger;
 use crate::network::{
     GossipId, NetworkEvent, NetworkEvents, NetworkHandle, NodeKey, SYNC_RESPONSE_BYTES_MAX,
+    SnapshotChannel,
 };
 use crate::signing_record::{Opened, SigningRecord, SigningRecordError};
 use crate::validator_key::{Found, ValidatorKeys};
@@ -20,13 +22,15 @@ use sillok_consensus::{
 };
 use sillok_ledger::header_hash;
 use sillok_proto::{CanonicalError, v1};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+/// Parts of a snapshot made at once for one peer.
+const SNAPSHOT_PARTS_AT_ONCE: usize = 2;
 /// Results waiting for the thread.
 const RESULTS_MAX: usize = 256;
 /// Threads that build and execute blocks, and as many that check signatures. Their own, so that no flood of reads or
@@ -137,23 +141,37 @@ impl Workers {
     }
 }
 
-/// A peer that is being served blocks.
+/// Peers that are being served, and how much at a time.
+type Served = Arc<Mutex<BTreeMap<NodeKey, usize>>>;
+
+/// One answer in the making for a peer.
 struct Serving {
-    peers: Arc<Mutex<BTreeSet<NodeKey>>>,
+    served: Served,
     peer: NodeKey,
 }
 
 impl Serving {
-    /// `None` if the peer is being served already.
-    fn begin(peers: &Arc<Mutex<BTreeSet<NodeKey>>>, peer: NodeKey) -> Option<Self> {
-        let new = peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
-        new.then(|| Self { peers: peers.clone(), peer })
+    /// `None` if the peer is being served this many answers already.
+    fn begin(served: &Served, peer: NodeKey, most: usize) -> Option<Self> {
+        let mut counts = served.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self { served: served.clone(), peer })
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
+        let mut counts = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -186,8 +204,11 @@ pub struct Ordering {
     checking: Workers,
     /// Messages being checked.
     being_checked: usize,
-    serving: Arc<Mutex<BTreeSet<NodeKey>>>,
+    serving: Served,
     serving_turns: Arc<Semaphore>,
+    /// Apart from blocks, which keep the network going.
+    serving_snapshots: Served,
+    snapshot_turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Ordering {
@@ -242,6 +263,8 @@ impl Ordering {
             being_checked: 0,
             serving: Arc::default(),
             serving_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
+            serving_snapshots: Arc::default(),
+            snapshot_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
         };
         ordering.carry_out(actions)?;
         ordering.drain()?;
@@ -427,11 +450,12 @@ impl Ordering {
                 });
                 self.events.push_back(Event::PeerGone { peer: Peer(*peer.as_bytes()) });
             }
-            // Refused by dropping the channel.
-            NetworkEvent::SnapshotRequest { .. } => {}
+            NetworkEvent::SnapshotRequest { peer, request, channel } => {
+                self.serve_snapshot(peer, request, channel);
+            }
             NetworkEvent::SyncRequest { peer, request, channel } => {
                 // Refused by dropping the channel: who asks asks another. A correct node asks one thing at a time.
-                let Some(serving) = Serving::begin(&self.serving, peer) else { return };
+                let Some(serving) = Serving::begin(&self.serving, peer, 1) else { return };
                 let Ok(turn) = self.serving_turns.clone().try_acquire_owned() else { return };
                 let (ledger, network) = (self.ledger.clone(), self.network.clone());
                 tokio::task::spawn_blocking(move || {
@@ -555,6 +579,29 @@ impl Ordering {
         let results = self.results.clone();
         self.workers.run(move || {
             let _ = results.blocking_send(Done::Validated(job.run()));
+        });
+    }
+
+    fn serve_snapshot(
+        &self,
+        peer: NodeKey,
+        request: v1::SnapshotRequest,
+        channel: SnapshotChannel,
+    ) {
+        let serving = Serving::begin(&self.serving_snapshots, peer, SNAPSHOT_PARTS_AT_ONCE);
+        let turn = self.snapshot_turns.clone().try_acquire_owned();
+        let (Some(serving), Ok(turn)) = (serving, turn) else {
+            use v1::snapshot_response::Response;
+            let refusal = Response::Refusal(v1::SnapshotRefusal::Busy.into());
+            let response = v1::SnapshotResponse { response: Some(refusal) };
+            let _ = self.network.respond_snapshot(channel, response);
+            return;
+        };
+        let (ledger, network) = (self.ledger.clone(), self.network.clone());
+        tokio::task::spawn_blocking(move || {
+            let _held = (serving, turn);
+            // A panic over a stranger's bytes costs the answer.
+            let _ = network.respond_snapshot(channel, join::serve(&ledger, &request));
         });
     }
 

@@ -90,6 +90,7 @@ fn settings(config: &Config, layout: Layout) -> Settings {
         },
         retention: match config.storage.history {
             History::Archive => Retention::Archive,
+            History::Blocks { retention_heights } => Retention::Blocks(retention_heights),
             History::Pruned { retention_heights } => Retention::Heights(retention_heights),
         },
         mempool: Limits {
@@ -97,6 +98,7 @@ fn settings(config: &Config, layout: Layout) -> Settings {
             bytes_max: config.mempool.bytes_max,
             per_submitter_max: config.mempool.per_submitter_max,
         },
+        snapshot: crate::join::Settings::default(),
         clock: crate::clock::Clock::system(),
         #[cfg(feature = "testing")]
         faults: crate::testing::Faults::default(),

@@ -98,7 +98,7 @@ impl LedgerService for Api {
                 .collect(),
             mempool_transactions,
             mempool_bytes,
-            earliest_block: 1,
+            earliest_block: self.ledger.storage.blocks_from().map_err(failed("get_status"))?,
             syncing: ordering.best_peer_height > tip.height() + 1,
             halted: ordering.halted,
             signing: ordering.signing.into(),
@@ -412,7 +412,7 @@ impl Api {
             State::Pending(v1::Pending {})
         } else {
             match storage.refusal(id)? {
-                None => State::Unknown(v1::Unknown { earliest_block: 1 }),
+                None => State::Unknown(v1::Unknown { earliest_block: storage.blocks_from()? }),
                 Some(refusal) if refusal.valid_until_ms < tip.header.time_ms => {
                     State::Expired(v1::Expired { valid_until_ms: refusal.valid_until_ms })
                 }

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod joining;
 mod members;
 mod mempool;
 mod network;

@@ -16,8 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the network.
 pub(crate) const NETWORK: &str = "test";
-const GENESIS_MS: u64 = 1_700_000_000_000;
-const LIMITS: Limits = Limits { transactions_max: 100, bytes_max: 1 << 20, per_submitter_max: 50 };
+pub(crate) const GENESIS_MS: u64 = 1_700_000_000_000;
+pub(crate) const LIMITS: Limits =
+    Limits { transactions_max: 100, bytes_max: 1 << 20, per_submitter_max: 50 };
 const CONTROL: u8 = 1;
 const SUBMITTING: u8 = 2;
 pub(crate) const VALIDATOR: u8 = 3;
@@ -46,7 +47,7 @@ fn organization() -> v1::DidDocument {
     v1::DidDocument { keys, services: Vec::new() }
 }
 
-fn chain(network: &str) -> Chain {
+pub(crate) fn chain(network: &str) -> Chain {
     let document = organization();
     let digest = organization_digest(&document).to_vec();
     let point = |seed| secret(seed).verifying_key().to_bytes().to_vec();
@@ -147,6 +148,13 @@ pub(crate) fn create(genesis: &Hash, device: u8, valid_until_ms: u64) -> (Hash, 
         private_signatures: None,
     };
     (id, transaction)
+}
+
+/// A precommit of round 0 for a block, signed.
+pub(crate) fn sign_vote(seed: u8, genesis: &Hash, height: u64, header_hash: &Hash) -> Vec<u8> {
+    let statement = v1::VoteStatement { height, round: 0, header_hash: header_hash.to_vec() };
+    let message = sillok_ledger::precommit_string(genesis, &statement);
+    secret(seed).sign(&message).to_bytes().to_vec()
 }
 
 /// The digest of the organization, which is the operator.
