@@ -5,11 +5,14 @@
 
 use super::StorageError;
 
+/// Family, key, and the new value or its removal.
+pub type Write = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
 /// Writes that happen together or not at all, in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Family, key, and the new value or its removal.
-    pub writes: Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)>,
+    /// The writes.
+    pub writes: Vec<Write>,
 }
 
 impl Batch {

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// Family, key, and the value before a write.
+type Before = (&'static str, Vec<u8>, Option<Arc<[u8]>>);
 type Families = BTreeMap<&'static str, BTreeMap<Vec<u8>, Arc<[u8]>>>;
 
 #[derive(Debug, Clone, Default)]
 struct Contents {
     families: Families,
     /// What the keys written since the last sync held before, oldest write first.
-    unsynced: Vec<(&'static str, Vec<u8>, Option<Arc<[u8]>>)>,
+    unsynced: Vec<Before>,
     failing: bool,
     writes: u64,
 }
