@@ -101,6 +101,7 @@ fn a_thousand_seeds_break_no_rule_and_leave_nobody_stuck() {
         ("validators removed", counts.removed),
         ("validators replaced", counts.replaced),
         ("stale reads refused", counts.stale_reads),
+        ("joins by snapshot", counts.snapshots_joined),
     ];
     for (what, count) in happened {
         assert!(count > 0 || outcomes.len() < 300, "{what}: none in {} seeds", outcomes.len());
@@ -172,13 +173,13 @@ fn a_crash_after_any_single_action_loses_nothing() {
 /// all of them at once, again and again, in the middle of rounds.
 #[test]
 fn incident_votes_lost_at_restart() {
-    let script = (1..12)
-        .flat_map(|nth| (0..4).map(move |node| (nth * 70_000 + node as u64, Step::Crash(node))))
+    let script = (1..11)
+        .flat_map(|nth| (0..4).map(move |node| (nth * 350_000 + node as u64, Step::Crash(node))))
         .collect();
     let outcome = check(&Scenario {
         script,
         transaction_every_us: 5_000,
-        faults: Faults { until_us: SECOND, ..Faults::default() },
+        faults: Faults { until_us: 4 * SECOND, ..Faults::default() },
         ..Scenario::calm(2018)
     });
     assert!(outcome.counts.replays > 0 && outcome.counts.crashes >= 20);
@@ -213,14 +214,14 @@ fn incident_half_of_the_pool_paused_for_half_an_hour() {
 #[test]
 fn incident_members_change_during_changes_of_round() {
     let mut crashes: Vec<(u64, Step)> =
-        (1..40).map(|nth| (nth * 80_000, Step::CrashAfter(nth as usize % 4, nth % 23))).collect();
+        (1..30).map(|nth| (nth * 150_000, Step::CrashAfter(nth as usize % 4, nth % 23))).collect();
     crashes.push((100_000, Step::Change(Change::Add)));
-    crashes.push((1_100_000, Step::Change(Change::Rekey)));
-    crashes.push((2_200_000, Step::Change(Change::Remove)));
+    crashes.push((1_500_000, Step::Change(Change::Rekey)));
+    crashes.push((3_000_000, Step::Change(Change::Remove)));
     let outcome = check(&Scenario {
         candidates: 1,
         script: crashes,
-        faults: Faults { until_us: 4 * SECOND, ..Faults::default() },
+        faults: Faults { until_us: 8 * SECOND, ..Faults::default() },
         ..Scenario::calm(3)
     });
     let counts = outcome.counts;
@@ -270,6 +271,24 @@ fn a_sleeper_wakes_after_re_keyings() {
         ..Scenario::calm(9)
     });
     assert!(outcome.counts.added == 1 && outcome.counts.rekeyed >= 1, "{:#?}", outcome.counts);
+}
+
+/// A node without blocks joins by snapshot while one peer lies and it is killed on its way; it holds the same as everybody.
+#[test]
+fn a_node_joins_by_snapshot_from_peers_of_which_one_lies() {
+    let mut script: Vec<(u64, Step)> =
+        (0..6).map(|nth| (600_000 + nth * 60_000, Step::CrashAfter(4, 2 + nth))).collect();
+    script.push((200_000, Step::Change(Change::Add)));
+    let outcome = check(&Scenario {
+        candidates: 1,
+        snapshot: true,
+        signatures: Signatures::Ed25519,
+        traitors: vec![(2, vec![Behavior::Forge])],
+        script,
+        faults: Faults { until_us: 2 * SECOND, ..Faults::default() },
+        ..Scenario::calm(31)
+    });
+    assert!(outcome.counts.snapshots_joined >= 1, "{:#?}", outcome.counts);
 }
 
 #[test]

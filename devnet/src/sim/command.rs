@@ -296,7 +296,7 @@ fn print_sizes(json: bool) -> anyhow::Result<()> {
             heights: 200,
             heartbeat_ms: 0,
             transaction_every_us: 0,
-            read_every_us: 0,
+            read_every_us: 500_000,
             ..Scenario::calm(1)
         };
         let began = Instant::now();

@@ -1,5 +1,6 @@
 //! Bugs switched on for a run, and the table that says at which seed each is caught, and by which rule.
 
+use super::keys::Signatures;
 use super::scenario::{Change, Faults, Scenario};
 use super::world::run;
 use serde::Serialize;
@@ -99,6 +100,10 @@ pub const TABLE: &[Entry] = &[
         shape: with_changes,
         ..node("membership one height early", &[NodeMutant::MembershipOneHeightEarly])
     },
+    Entry {
+        shape: joined_by_snapshot,
+        ..node("a snapshot trusted without check", &[NodeMutant::SnapshotNotVerified])
+    },
     node("a dropped proposal's outcome reused", &[NodeMutant::OutcomeReused]),
     node("verdict remembered by transaction id", &[NodeMutant::VerdictById]),
     node("one signed operation in two transactions", &[NodeMutant::ReplayNotChecked]),
@@ -132,6 +137,18 @@ fn with_early_lies(scenario: &mut Scenario) {
 fn very_lossy(scenario: &mut Scenario) {
     *scenario = Scenario {
         faults: Faults { loss_permille: 550, until_us: 20_000_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+/// A node joins by snapshot from peers of which one lies.
+fn joined_by_snapshot(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        candidates: 1,
+        snapshot: true,
+        signatures: Signatures::Ed25519,
+        traitors: vec![(0, vec![Behavior::Forge])],
+        faults: Faults { until_us: 1_500_000, ..Faults::default() },
         ..Scenario::calm(scenario.seed)
     };
 }

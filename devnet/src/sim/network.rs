@@ -12,6 +12,8 @@ pub(super) enum Packet {
     SyncRequest(v1::SyncRequest),
     SyncResponse(Arc<v1::SyncResponse>),
     Transaction(Arc<v1::Transaction>),
+    SnapshotRequest { request: u64, message: Arc<v1::SnapshotRequest> },
+    SnapshotResponse { request: u64, response: Arc<v1::SnapshotResponse> },
 }
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use sillok_consensus::Host;
 use sillok_consensus::testing::Traitor;
 use sillok_node::application::Application;
 use sillok_node::clock::Clock;
+use sillok_node::join::Joining;
 use sillok_node::ledger::Ledger;
 use sillok_node::storage::memory::MemoryDisk;
 use sillok_proto::Hash;
@@ -44,6 +45,8 @@ pub(super) struct Node {
     pub(super) disk: MemoryDisk,
     pub(super) backup: Option<MemoryDisk>,
     pub(super) running: Option<Running>,
+    /// A snapshot being fetched; until it is there nothing else runs.
+    pub(super) joining: Option<Joining<usize>>,
     /// Counts starts and stops: what was under way for an earlier life is dropped.
     pub(super) life: u64,
     /// Crash when this many more actions were carried out.

@@ -265,7 +265,12 @@ impl Scenario {
             self.faults.until_us = 2_000_000;
             self.transaction_every_us = self.transaction_every_us.max(25_000);
         }
-        self.snapshot = random.chance(400);
+        // The light client of a joining node knows real signatures only.
+        if random.chance(80) {
+            self.snapshot = true;
+            self.signatures = Signatures::Ed25519;
+            self.candidates = self.candidates.max(1);
+        }
     }
 
     /// Fewer than a third may be at fault in ways that cost the network a validator.

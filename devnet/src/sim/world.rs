@@ -4,6 +4,7 @@
 //! actions the power may go.
 
 mod counts;
+mod join;
 mod lies;
 mod life;
 mod people;
@@ -24,6 +25,7 @@ use sillok_consensus::testing::{Random, Traitor};
 use sillok_consensus::{Event, Peer, TimerId};
 use sillok_ledger::overlay;
 use sillok_node::application::{BuildJob, Built, Refused, ValidateJob, Validated};
+use sillok_node::join::Event as JoinEvent;
 use sillok_node::ledger::Ledger;
 use sillok_node::mempool::Limits;
 use sillok_proto::{Hash, v1};
@@ -92,6 +94,8 @@ pub(super) enum Happening {
     Ran { node: usize, life: u64, done: Done },
     Persist { node: usize, life: u64, decision: Box<Decision> },
     PassOn { node: usize, life: u64 },
+    JoinTick { node: usize, life: u64 },
+    JoinFailed { node: usize, life: u64, request: u64 },
     Start { node: usize },
     Step(Step),
     OneWay(u64),
@@ -114,6 +118,8 @@ impl Happening {
             | Self::Run { node, life, .. }
             | Self::Ran { node, life, .. }
             | Self::Persist { node, life, .. }
+            | Self::JoinTick { node, life }
+            | Self::JoinFailed { node, life, .. }
             | Self::PassOn { node, life } => Some((*node, Some(*life))),
             _ => None,
         }
@@ -361,6 +367,14 @@ impl World {
                 world.schedule(end, Happening::DiskFull { node, full: false });
             });
         }
+        if self.scenario.snapshot {
+            let first = self.scenario.validators + self.scenario.observers;
+            for node in first..first + self.scenario.candidates {
+                let late = self.random.between(faults.until_us / 2, faults.until_us * 4 / 5);
+                self.schedule(0, Happening::Step(Step::Stop(node)));
+                self.schedule(late, Happening::Step(Step::Start(node)));
+            }
+        }
         if let Some(node) = faults.sleeper {
             self.schedule(faults.until_us / 8, Happening::Step(Step::Stop(node)));
         }
@@ -560,6 +574,10 @@ impl World {
             Happening::Ran { node, done, .. } => self.on_done(node, done),
             Happening::Persist { node, decision, .. } => self.persist(node, *decision),
             Happening::PassOn { node, life } => self.pass_on(node, life),
+            Happening::JoinTick { node, .. } => self.join(node, JoinEvent::Tick),
+            Happening::JoinFailed { node, request, .. } => {
+                self.join(node, JoinEvent::Failed { request });
+            }
             Happening::Start { node } => {
                 if !self.nodes[node].stopped {
                     self.start(node);

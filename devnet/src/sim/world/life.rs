@@ -39,7 +39,8 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: usize) {
-        if self.nodes[node].is_up() || self.nodes[node].stopped {
+        let sim = &self.nodes[node];
+        if sim.is_up() || sim.stopped || sim.joining.is_some() || self.begin_to_join(node) {
             return;
         }
         match self.boot(node) {
@@ -108,7 +109,7 @@ impl World {
 
     /// The power goes. What was not synced is lost from some place on.
     pub(super) fn crash(&mut self, node: usize) {
-        if !self.nodes[node].is_up() {
+        if !self.nodes[node].is_up() && self.nodes[node].joining.is_none() {
             return;
         }
         self.counts.crashes += 1;
@@ -119,6 +120,7 @@ impl World {
         let sim = &mut self.nodes[node];
         sim.record.tear(kept);
         sim.running = None;
+        sim.joining = None;
         sim.life += 1;
         sim.crash_in = None;
         sim.paused = false;

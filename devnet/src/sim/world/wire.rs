@@ -6,6 +6,7 @@ use crate::sim::network::Packet;
 use sillok_consensus::testing::Traitor;
 use sillok_consensus::{Event, decode_message};
 use sillok_node::application;
+use sillok_node::join::Event as JoinEvent;
 use sillok_node::mempool::Pending;
 use sillok_proto::{Hash, encode, v1};
 use std::collections::BTreeSet;
@@ -16,7 +17,24 @@ impl World {
         if self.nodes[to].banned.get(&from).is_some_and(|until| *until > self.now_us) {
             return;
         }
+        if self.nodes[to].joining.is_some() {
+            match packet {
+                Packet::Tip(tip) => self.join(to, JoinEvent::Peer { peer: from, tip }),
+                Packet::SnapshotResponse { request, response } => {
+                    let response = v1::SnapshotResponse::clone(&response);
+                    self.join(to, JoinEvent::Answer { request, response });
+                }
+                _ => {}
+            }
+            return;
+        }
         if !self.nodes[to].is_up() {
+            if let Packet::SnapshotRequest { request, .. } = packet {
+                let (node, life) = (from, self.nodes[from].life);
+                let delay = self.random.below(50_000);
+                self.after(delay, Happening::JoinFailed { node, life, request });
+                return;
+            }
             if matches!(packet, Packet::SyncRequest(_)) && self.random.chance(500) {
                 let delay = self.random.below(50_000);
                 self.after(delay, Happening::Unreachable { to: from, peer: to });
@@ -47,6 +65,11 @@ impl World {
                 let response = v1::SyncResponse::clone(&response);
                 self.tell(to, Event::Synced { peer, response });
             }
+            Packet::SnapshotRequest { request, message } => {
+                self.serve_snapshot(to, from, request, &message);
+            }
+            // Of an earlier life.
+            Packet::SnapshotResponse { .. } => {}
             Packet::Transaction(transaction) => {
                 self.take_in(to, &transaction);
             }
