@@ -1,6 +1,7 @@
 //! Does the simulation notice a node that forgets an obligation? Each bug must be caught within its number of seeds, by
 //! checkers that know nothing of bugs.
 
+use sillok_devnet::console;
 use sillok_devnet::sim::{TABLE, catch};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,8 @@ fn every_mutant_is_caught() {
                         return;
                     };
                     let caught = catch(entry);
-                    println!("{:45} {:?} {}", caught.bug, caught.seed, caught.rule);
+                    let seen = format!("{:45} {:?} {}", caught.bug, caught.seed, caught.rule);
+                    console::line(seen);
                     if caught.seed.is_none() {
                         missed.lock().unwrap().push(caught.bug);
                     }
