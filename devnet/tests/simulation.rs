@@ -278,8 +278,8 @@ fn a_sleeper_wakes_after_re_keyings() {
 #[test]
 fn a_node_joins_by_snapshot_from_peers_of_which_one_lies() {
     let mut script: Vec<(u64, Step)> =
-        (0..6).map(|nth| (600_000 + nth * 60_000, Step::CrashAfter(4, 2 + nth))).collect();
-    script.push((200_000, Step::Change(Change::Add)));
+        (0..6).map(|nth| (1_100_000 + nth * 60_000, Step::CrashAfter(4, 2 + nth))).collect();
+    script.push((700_000, Step::Change(Change::Add)));
     let outcome = check(&Scenario {
         candidates: 1,
         snapshot: true,

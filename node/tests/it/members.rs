@@ -71,7 +71,7 @@ fn the_members_of_the_genesis_are_read_from_the_record() {
         assert_eq!(roster.validators.keys().copied().collect::<Vec<_>>(), [node(4)]);
         assert_eq!(roster.archives, [node(4)]);
         assert_eq!((roster.seated, roster.pending, roster.observers), (1, 0, 0));
-        let built = build(&ledger, now_ms());
+        let built = build(&ledger, now_ms().max(ledger.tip().header.time_ms + 1));
         commit(&ledger, &built);
     }
 }
