@@ -17,7 +17,7 @@ mod members {
     use sillok_devnet::directory::Devnet;
     use sillok_devnet::members::{self, Seated, governor, refusal, submitter};
     use sillok_devnet::scene::Scene;
-    use sillok_devnet::{clock_ms, network, status};
+    use sillok_devnet::{clock_ms, console, network, status};
     use sillok_did_method::{Did, proposal_hash};
     use sillok_ledger::MEMBERSHIP_DELAY;
     use sillok_proto::{Hash, v1};
@@ -158,7 +158,7 @@ mod members {
             assert_eq!(first.len(), 4);
 
             let told = |what: String, began: Instant| {
-                println!("{what}: {:.1} s", began.elapsed().as_secs_f64());
+                console::line(format!("{what}: {:.1} s", began.elapsed().as_secs_f64()));
             };
             // v1 goes and v5 comes; v2 and v3 get new keys; v4 goes and v6 comes.
             let mut step = Instant::now();
@@ -193,11 +193,11 @@ mod members {
             assert!(now.is_disjoint(&first), "not all keys are new");
 
             let (acknowledged, gap) = load.finish().await;
-            println!(
+            console::line(format!(
                 "{} writes acknowledged while all validators were replaced; longest gap {:.1} s",
                 acknowledged.len(),
                 gap.as_secs_f64()
-            );
+            ));
             assert!(acknowledged.len() > 20, "{} writes", acknowledged.len());
             assert!(gap < GAP_MAX, "no write was acknowledged for {gap:?}");
             // None is lost: a client that never knew the old validators but from the genesis finds every one.
@@ -238,7 +238,7 @@ mod members {
             // With one asleep nobody else can be missed: each new key takes over from its old one at a height.
             for index in [1, 2, 3] {
                 let seated = members::rekey_in_place(&mut devnet, index).await.unwrap();
-                println!("{} re-keyed, height {}", seated.node, seated.from_height);
+                console::line(format!("{} re-keyed, height {}", seated.node, seated.from_height));
             }
             // Something that the sleeper has not seen.
             let (holder, found) = network.holder(Ed25519).await;
@@ -248,7 +248,7 @@ mod members {
             network::wait_until_caught_up(&devnet, 4, network::UP_PATIENCE).await.unwrap();
             let height = status::highest(&devnet).await.unwrap();
             members::wait_until_it_votes(&devnet, 4, height).await.unwrap();
-            println!("back and voting after {:.1} s", began.elapsed().as_secs_f64());
+            console::line(format!("back and voting after {:.1} s", began.elapsed().as_secs_f64()));
         });
     }
 
