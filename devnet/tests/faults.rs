@@ -20,7 +20,7 @@ mod faults {
     use sillok_devnet::reader::Reader;
     use sillok_devnet::scene::controller;
     use sillok_devnet::submit::Outcome;
-    use sillok_devnet::{network, status, tour};
+    use sillok_devnet::{console, network, status, tour};
     use sillok_did_method::{SUBMIT, transaction_id};
     use sillok_proto::v1::ledger_client::LedgerClient;
     use sillok_proto::v1::transaction_state::State;
@@ -236,6 +236,82 @@ mod faults {
             let found = reader.resolve_from(&late.did, committed.height).await.unwrap();
             assert_eq!(found.document, Some(late.document()));
             assert_eq!(found.signatures, 3);
+        });
+    }
+
+    /// Requirement A16: from submission until every honest validator answers that the device is gone.
+    const REVOKED_WITHIN: Duration = Duration::from_secs(3);
+    /// So many that the second slowest is the 99th of a hundred.
+    const REVOCATIONS: usize = 100;
+
+    #[test]
+    fn a16_with_one_of_four_down_every_honest_validator_says_revoked_within_three_seconds() {
+        let _alone = alone();
+        let network = Network::start("revoked", 4, 0);
+        block_on(async {
+            let mut devnet = network.devnet();
+            let scene = network.scene();
+            let holders: Vec<Identity> =
+                (0..REVOCATIONS).map(|_| scene.holder(Ed25519, false).unwrap()).collect();
+            for some in holders.chunks(20) {
+                let create = scene.create(&some.iter().collect::<Vec<_>>()).unwrap();
+                let at = scene.commit(&create, 0).await.unwrap();
+                network::wait_for_height(&devnet, at.height, Duration::from_secs(30))
+                    .await
+                    .unwrap();
+            }
+            network::kill(&mut devnet, 2).unwrap();
+            let honest: Vec<_> =
+                [0, 2, 3].map(|nth| network.reader(&devnet.nodes[nth])).into_iter().collect();
+            let mut took = Vec::new();
+            for holder in &holders {
+                let loss = scene.take_device_away(holder).unwrap();
+                let began = Instant::now();
+                scene.commit(&loss, 0).await.unwrap();
+                for reader in &honest {
+                    while !document(&reader.resolve(&holder.did).await.unwrap()).keys.is_empty() {
+                        assert!(began.elapsed() < Duration::from_secs(60), "still shown");
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                took.push(began.elapsed());
+            }
+            took.sort_unstable();
+            let p99 = took[REVOCATIONS * 99 / 100 - 1];
+            console::line(format!(
+                "revoked everywhere: p50 {:?}, p99 {p99:?}",
+                took[REVOCATIONS / 2]
+            ));
+            assert!(p99 <= REVOKED_WITHIN, "{took:?}");
+        });
+    }
+
+    #[test]
+    fn f2_a_site_that_burns_down_takes_nothing_with_it_and_issuing_goes_on() {
+        let _alone = alone();
+        let network = Network::start("burnt", 4, 0);
+        block_on(async {
+            let mut devnet = network.devnet();
+            let mut issued = Vec::new();
+            for _ in 0..10 {
+                issued.push(network.holder(Ed25519).await);
+            }
+            // Process, disk and keys, between two blocks or in the middle of one.
+            network::kill(&mut devnet, 4).unwrap();
+            std::fs::remove_dir_all(&devnet.nodes[3].directory).unwrap();
+            for _ in 0..10 {
+                issued.push(network.holder(Ed25519).await);
+            }
+            let height = issued.iter().map(|(_, found)| found.height).max().unwrap();
+            for node in &devnet.nodes[..3] {
+                let reader = network.reader(node);
+                reader.wait_for(height).await.unwrap();
+                for (holder, first) in &issued {
+                    let found = reader.resolve(&holder.did).await.unwrap();
+                    assert_eq!(found.head, first.head);
+                    assert_eq!(found.document, Some(holder.document()));
+                }
+            }
         });
     }
 
