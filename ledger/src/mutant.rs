@@ -19,17 +19,23 @@ pub enum Mutant {
     OutcomeReused,
     /// The leaves of a snapshot are believed without their proof.
     SnapshotNotVerified,
+    /// A read is answered at whatever height the node is, however recent the caller asked for.
+    MinHeightIgnored,
+    /// A decided block is written without waiting for the disk.
+    CommitNotDurable,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::MembershipOneHeightEarly,
         Self::ReplayNotChecked,
         Self::VerdictById,
         Self::StateBeforeCertificate,
         Self::OutcomeReused,
         Self::SnapshotNotVerified,
+        Self::MinHeightIgnored,
+        Self::CommitNotDurable,
     ];
 }
 

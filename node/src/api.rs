@@ -12,7 +12,7 @@ mod resolver;
 mod sets;
 mod state;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, is_recent_enough};
 use crate::members::Roster;
 use crate::network::NetworkHandle;
 use crate::ordering::OrderingStatus;
@@ -86,8 +86,10 @@ impl Api {
     /// what is merely late (D8).
     async fn tip_at(&self, min_height: u64) -> Result<Arc<Tip>, Refused> {
         let mut tips = self.ledger.watch_tip();
-        let reached =
-            tokio::time::timeout(MIN_HEIGHT_WAIT, tips.wait_for(|tip| tip.height() >= min_height));
+        let reached = tokio::time::timeout(
+            MIN_HEIGHT_WAIT,
+            tips.wait_for(|tip| is_recent_enough(tip, min_height)),
+        );
         if let Ok(Ok(tip)) = reached.await {
             return Ok(tip.clone());
         }

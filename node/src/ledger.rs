@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::mempool::{Limits, Mempool, Pending, PoolError};
 use crate::storage::{Refusal, Storage, StorageError};
 use crate::verifier::RememberingVerifier;
+use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::{
     AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome,
     SignatureVerifier, StateFault, Tip, VerifyEach, build_block, execute_block,
@@ -172,6 +173,13 @@ impl Ledger {
     #[must_use]
     pub fn tip(&self) -> Arc<Tip> {
         self.tip.borrow().clone()
+    }
+
+    /// The tip, if a read may be answered at it for a caller that has seen `min_height`.
+    #[must_use]
+    pub fn tip_for(&self, min_height: u64) -> Option<Arc<Tip>> {
+        let tip = self.tip.borrow();
+        is_recent_enough(&tip, min_height).then(|| tip.clone())
     }
 
     /// Follows the tip.
@@ -501,6 +509,13 @@ impl Ledger {
         self.mempool().remove(&id);
         Ok(())
     }
+}
+
+/// Whether a node with this tip answers a caller that has seen `min_height`: it never shows less than that (D8). Here and
+/// nowhere else, so that the simulated world asks what a node asks.
+#[must_use]
+pub fn is_recent_enough(tip: &Tip, min_height: u64) -> bool {
+    tip.height() >= min_height || is(Mutant::MinHeightIgnored)
 }
 
 /// The index of the first of `count` that makes a run over it and those before it panic; `None` if even a run over

@@ -21,6 +21,7 @@ use prost::Message;
 use sillok_ledger::merkle_log::{
     self, Frontier, HistoryHasher, LogError, LogNode, TransactionHasher,
 };
+use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::proposers::{RECENT_MAX, Recent};
 use sillok_ledger::snapshot::window_start_ms;
 use sillok_ledger::tree::{self, NodeReader};
@@ -354,7 +355,7 @@ impl Storage {
         put_history(&mut batch, history);
         put_tip(&mut batch, tip);
         self.prune(&mut batch, &tip.header)?;
-        self.disk.write(batch, true)
+        self.disk.write(batch, !is(Mutant::CommitNotDurable))
     }
 
     /// Height of the last committed block; 0 before the first.

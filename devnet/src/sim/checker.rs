@@ -2,10 +2,12 @@
 //! nothing else: it does not know which faults or bugs are switched on.
 
 use super::keys::Signatures;
-use super::reference::Reference;
-use sillok_consensus::SignatureScheme;
+use super::reference::{Reference, root_of};
+use sillok_consensus::{SignatureScheme, verify_evidence_with};
 use sillok_ledger::{Chain, CheckedTransaction, TreeKey, header_hash, validator_set_hash};
 use sillok_node::ledger::Ledger;
+use sillok_node::storage::key_value::KeyValue;
+use sillok_node::storage::memory::MemoryDisk;
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,21 @@ pub enum Violation {
     /// An honest node holds another state than the record gives.
     OtherState { height: u64, node: usize, what: String },
     /// An honest validator voted for, or proposed, a block that no chain allows.
-    InvalidVote { height: u64, node: usize, header: Hash },
+    InvalidVote { height: u64, node: usize, header: Hash, reason: String },
+    /// An honest validator signed for a height whose set does not hold its key.
+    SignedUnseated { height: u64, round: u32, step: &'static str, node: usize },
+    /// An honest validator signed with a key that is destroyed, or whose signing record is lost.
+    SignedWithDeadKey { height: u64, round: u32, step: &'static str, node: usize },
+    /// An honest node passed on a statement in the name of an honest validator, who never made it.
+    Forged { height: u64, round: u32, step: &'static str, node: usize, victim: usize },
+    /// An honest node was told to destroy a key that a set still holds, or that none ever held.
+    KeyDestroyedEarly { height: u64, node: usize },
+    /// An honest node keeps evidence that does not hold, or that is against an honest validator.
+    FalseEvidence { node: usize, reason: String },
+    /// What a node had committed is not on its disk after a restart.
+    Forgotten { node: usize, had: u64, has: u64 },
+    /// A node put a transaction aside as one that panics execution, and it does not.
+    PutAside { node: usize, transaction: Hash },
     /// An honest validator released two different statements for one height, round and step.
     SecondSignature { height: u64, round: u32, step: &'static str, node: usize },
     /// A statement left before it was durable.
@@ -62,6 +78,13 @@ impl Violation {
             Self::InvalidCommit { .. } => "validity of commits",
             Self::OtherState { .. } => "state roots equal",
             Self::InvalidVote { .. } => "validity of votes",
+            Self::SignedUnseated { .. } => "votes by the set of their height",
+            Self::SignedWithDeadKey { .. } => "no signature by a key that is gone",
+            Self::Forged { .. } => "no statement in another's name",
+            Self::KeyDestroyedEarly { .. } => "no key destroyed early",
+            Self::FalseEvidence { .. } => "evidence holds",
+            Self::Forgotten { .. } => "what is committed is durable",
+            Self::PutAside { .. } => "only poison is put aside",
             Self::SecondSignature { .. } => "no second signature",
             Self::ReleasedBeforeDurable { .. } => "durable before released",
             Self::BadCertificate { .. } => "certificates by the set of their height",
@@ -86,6 +109,10 @@ impl fmt::Display for Violation {
 
 type StepKey = ([u8; 32], u64, u32, &'static str);
 
+fn holds(set: &v1::ValidatorSet, key: &[u8; 32]) -> bool {
+    set.validators.iter().any(|one| one.public_key == key)
+}
+
 pub(super) struct Checker {
     genesis: Hash,
     scheme: Arc<dyn SignatureScheme>,
@@ -97,6 +124,13 @@ pub(super) struct Checker {
     /// Nothing goes wrong in this run.
     pub(super) calm: bool,
     said: BTreeMap<StepKey, Vec<u8>>,
+    /// Honest keys that are destroyed, or whose signing record is lost.
+    dead: BTreeSet<[u8; 32]>,
+    /// The highest block that each node has committed, on the disk it has.
+    had: Vec<u64>,
+    /// Votes for blocks of heights past, which cannot be judged any more.
+    pub(super) votes_not_judged: u64,
+    pub(super) votes_judged: u64,
     /// Blocks that traitors made against the rules.
     pub(super) forbidden: BTreeSet<Hash>,
     /// Transaction ids and authors' statements, and the height of each.
@@ -111,6 +145,10 @@ impl Checker {
             scheme: signatures.scheme(),
             reference: Reference::new(chain, signatures),
             keys: BTreeMap::new(),
+            had: vec![0; honest.len()],
+            dead: BTreeSet::new(),
+            votes_not_judged: 0,
+            votes_judged: 0,
             honest,
             check_durability: true,
             calm: false,
@@ -168,21 +206,106 @@ impl Checker {
         let Ok(key) = <[u8; 32]>::try_from(said.validator) else { return };
         let Some(signer) = self.keys.get(&key).copied() else { return };
         let (height, round, step) = (said.height, said.round, said.step);
-        if own == Some(key) {
-            let header = Hash::from_slice(said.header);
-            if let Some(header) = header.filter(|header| self.forbidden.contains(header)) {
-                self.report(Violation::InvalidVote { height, node, header });
-            }
-            if self.check_durability && !ever_durable.contains(said.signature) {
-                self.report(Violation::ReleasedBeforeDurable { height, round, step, node });
-            }
-        }
         let mut content = said.header.to_vec();
         content.extend_from_slice(&said.pol_round.to_be_bytes());
-        let before = self.said.entry((key, height, round, step)).or_insert_with(|| content.clone());
-        if *before != content {
+        let before = self.said.get(&(key, height, round, step));
+        let (new, same) = (before.is_none(), before.is_none_or(|before| *before == content));
+        if own != Some(key) {
+            if new || !same {
+                self.report(Violation::Forged { height, round, step, node, victim: signer });
+            }
+            return;
+        }
+        if !same {
             self.report(Violation::SecondSignature { height, round, step, node: signer });
         }
+        if !new {
+            return;
+        }
+        self.said.insert((key, height, round, step), content);
+        if self.dead.contains(&key) {
+            self.report(Violation::SignedWithDeadKey { height, round, step, node });
+        }
+        if !self.reference.set(height).is_some_and(|set| holds(set, &key)) {
+            self.report(Violation::SignedUnseated { height, round, step, node });
+        }
+        if let Some(header) = Hash::from_slice(said.header) {
+            self.on_vote(node, height, header);
+        }
+        if self.check_durability && !ever_durable.contains(said.signature) {
+            self.report(Violation::ReleasedBeforeDurable { height, round, step, node });
+        }
+    }
+
+    /// Honest `node` puts its key to a block: executing it on the record must give that header.
+    fn on_vote(&mut self, node: usize, height: u64, header: Hash) {
+        let reason = match self.reference.judgement(height, &header) {
+            _ if self.forbidden.contains(&header) => "a traitor made it against the rules".into(),
+            Some(Ok(())) => return self.votes_judged += 1,
+            Some(Err(reason)) => reason,
+            None => return self.votes_not_judged += 1,
+        };
+        self.report(Violation::InvalidVote { height, node, header, reason });
+    }
+
+    /// The record of this key is lost, or the key is destroyed: it never signs again.
+    pub(super) fn key_is_gone(&mut self, key: [u8; 32]) {
+        self.dead.insert(key);
+    }
+
+    /// A node is told to destroy a key: no set that is still to vote may hold it, and some set must have.
+    pub(super) fn on_key_destroyed(&mut self, node: usize, key: [u8; 32]) {
+        if !self.honest[node] {
+            return;
+        }
+        let height = self.reference.height() + 1;
+        let seated = [height, height + 1]
+            .into_iter()
+            .any(|height| self.reference.set(height).is_some_and(|set| holds(set, &key)));
+        if seated || !self.reference.was_seated(&key) {
+            self.report(Violation::KeyDestroyedEarly { height, node });
+        }
+        self.key_is_gone(key);
+    }
+
+    /// A node keeps evidence: it must hold, and be against somebody who is not honest.
+    pub(super) fn on_evidence(&mut self, node: usize, evidence: &v1::Evidence) {
+        if !self.honest[node] {
+            return;
+        }
+        use v1::evidence::Evidence::{Proposals, Votes};
+        let height = match &evidence.evidence {
+            Some(Votes(pair)) => {
+                pair.first.as_ref().and_then(|vote| vote.statement.as_ref()).map(|one| one.height)
+            }
+            Some(Proposals(pair)) => {
+                pair.first.as_ref().and_then(|one| one.statement.as_ref()).map(|one| one.height)
+            }
+            None => None,
+        };
+        let set = height.and_then(|height| self.reference.set(height)).cloned().unwrap_or_default();
+        let checked = verify_evidence_with(&*self.scheme, &self.genesis, &set, evidence);
+        let reason = match checked {
+            Err(error) => error.to_string(),
+            Ok(offence) => match self.keys.get(&offence.validator.0) {
+                Some(victim) => format!("it is against node {victim}"),
+                None => return,
+            },
+        };
+        self.report(Violation::FalseEvidence { node, reason });
+    }
+
+    /// A node has started, with a record up to this height.
+    pub(super) fn on_start(&mut self, node: usize, has: u64) {
+        let had = self.had[node];
+        if self.honest[node] && has < had {
+            self.report(Violation::Forgotten { node, had, has });
+        }
+    }
+
+    /// The disk of a node is another, empty or older.
+    pub(super) fn on_other_disk(&mut self, node: usize) {
+        self.had[node] = 0;
     }
 
     /// Honest `node` has committed a block: `ledger` holds it.
@@ -195,6 +318,7 @@ impl Checker {
     ) {
         let header = block.header.clone().unwrap_or_default();
         let (height, hash) = (header.height, header_hash(&header));
+        self.had[node] = self.had[node].max(height);
         if height == self.reference.height() + 1 {
             if let Err(reason) = self.reference.execute(block) {
                 self.report(Violation::InvalidCommit { height, node, reason });
@@ -258,10 +382,11 @@ impl Checker {
         (header.as_ref() != Some(&decided.header)).then(|| "its header".to_owned())
     }
 
-    /// A node, at rest: does it hold the record up to its tip?
-    pub(super) fn on_rest(&mut self, node: usize, ledger: &Ledger) {
+    /// A node, at rest: does it hold the record up to its tip, all of it and nothing else?
+    pub(super) fn on_rest(&mut self, node: usize, ledger: &Ledger, disk: &MemoryDisk) {
         let tip = ledger.tip();
         let height = tip.height();
+        self.had[node] = self.had[node].max(height);
         if height == 0 {
             return;
         }
@@ -272,6 +397,9 @@ impl Checker {
             return;
         }
         if let Some(what) = self.differs(ledger, height, true) {
+            self.report(Violation::OtherState { height, node, what });
+        }
+        if let Some(what) = self.holds_other_leaves(disk, height) {
             self.report(Violation::OtherState { height, node, what });
         }
         if height == self.reference.height() {
@@ -286,6 +414,39 @@ impl Checker {
                 self.report(Violation::OtherState { height, node, what });
             }
         }
+    }
+
+    /// Reads the leaves as they lie on the disk, apart from every reader of the node: they are those of the record at
+    /// `height`, none missing and none besides, and a tree over them has the root that the header names.
+    fn holds_other_leaves(&self, disk: &MemoryDisk, height: u64) -> Option<String> {
+        let mut stored: BTreeMap<TreeKey, Vec<u8>> = BTreeMap::new();
+        let mut odd = None;
+        let read = disk.scan("leaves", &[], &mut |key, value| {
+            match (TreeKey::from_slice(key), value.split_first_chunk::<8>()) {
+                (Some(key), Some((version, value))) if u64::from_be_bytes(*version) <= height => {
+                    stored.insert(key, value.to_vec());
+                }
+                _ => odd = Some(format!("leaf {} is not of height {height}", hex::encode(key))),
+            }
+            odd.is_none()
+        });
+        if let Err(error) = read {
+            return Some(error.to_string());
+        }
+        if odd.is_some() {
+            return odd;
+        }
+        let there = |key: &&TreeKey| self.reference.leaf(key, height).is_some();
+        if let Some(besides) = stored.keys().find(|key| !there(key)) {
+            return Some(format!("leaf {} is none of the record", hex::encode(besides.0)));
+        }
+        if let Some(missing) =
+            self.reference.leaves().filter(there).find(|key| !stored.contains_key(key))
+        {
+            return Some(format!("leaf {} is missing", hex::encode(missing.0)));
+        }
+        let root = self.reference.decided(height)?.header.state_root.clone();
+        (root_of(&stored).to_vec() != root).then(|| "the root over its leaves".to_owned())
     }
 
     /// Written apart from the host's and the ledger's own checks, from PROTOCOL §6.2: more than two thirds of the set that

@@ -252,7 +252,7 @@ fn print_mutants(json: bool) -> anyhow::Result<()> {
                     let nth = next.fetch_add(1, Ordering::Relaxed) as usize;
                     let Some(entry) = TABLE.get(nth) else { return };
                     let caught = catch(entry);
-                    if caught.seed.is_none() {
+                    if !caught.is_proof() {
                         missed.store(true, Ordering::Relaxed);
                     }
                     if let Ok(mut rows) = rows.lock() {
@@ -269,10 +269,17 @@ fn print_mutants(json: bool) -> anyhow::Result<()> {
         console::json(&rows)?;
     } else {
         let mut table = Table::new();
-        table.set_header(["bug", "caught at seed", "by", "what was seen"]);
+        table.set_header(["bug", "caught at seed", "by", "what was seen", "granted to it"]);
         for (_, row) in &rows {
             let seed = row.seed.map_or_else(|| "not caught".to_owned(), |seed| seed.to_string());
-            table.add_row([row.bug, &seed, row.rule, &row.seen]);
+            let unclean = row.unclean.as_ref().map(|(_, rule)| format!("without it too: {rule}"));
+            table.add_row([
+                row.bug,
+                &seed,
+                row.rule,
+                unclean.as_ref().unwrap_or(&row.seen),
+                row.exception,
+            ]);
         }
         console::line(table);
     }

@@ -1,5 +1,6 @@
 //! Bugs switched on for a run, and the table that says at which seed each is caught, and by which rule.
 
+use super::checker::Violation;
 use super::keys::Signatures;
 use super::scenario::{Change, Faults, Scenario};
 use super::world::run;
@@ -37,6 +38,10 @@ pub struct Entry {
     pub seeds: u64,
     /// What makes it likelier to show, whatever it is: a bug that needs a rare fault is not to cost hours.
     pub shape: fn(&mut Scenario),
+    /// What is granted to this bug that others do not get; the table prints it.
+    pub exception: &'static str,
+    /// Whether "durable before released" is held as such. A bug is to show by its effects, so almost never.
+    pub durability: bool,
 }
 
 /// When a bug was caught.
@@ -50,14 +55,36 @@ pub struct Caught {
     pub rule: &'static str,
     /// What was seen.
     pub seen: String,
+    /// What was granted to this bug.
+    pub exception: &'static str,
+    /// Seeds before it that ended in a panic: a panic shows no rule, so it is no catch.
+    pub panics: u64,
+    /// A seed that breaks a rule without the bug too, and what it breaks: then the catch proves nothing.
+    pub unclean: Option<(u64, String)>,
+}
+
+impl Caught {
+    /// Whether a rule did not hold because of the bug, and for no other reason.
+    #[must_use]
+    pub const fn is_proof(&self) -> bool {
+        self.seed.is_some() && self.unclean.is_none()
+    }
 }
 
 const fn host(bug: &'static str, host: &'static [HostMutant]) -> Entry {
-    Entry { bug, host, node: &[], seeds: 400, shape: |_| {} }
+    entry(bug, host, &[])
 }
 
 const fn node(bug: &'static str, node: &'static [NodeMutant]) -> Entry {
-    Entry { bug, host: &[], node, seeds: 400, shape: |_| {} }
+    entry(bug, &[], node)
+}
+
+const fn entry(
+    bug: &'static str,
+    host: &'static [HostMutant],
+    node: &'static [NodeMutant],
+) -> Entry {
+    Entry { bug, host, node, seeds: 400, shape: |_| {}, exception: "", durability: false }
 }
 
 /// Every bug that the simulation must notice. Not here is what is defence in depth and shows in no run alone: the sign
@@ -71,39 +98,55 @@ pub const TABLE: &[Entry] = &[
         "no sign guard, and a record not fed",
         &[HostMutant::NoSignGuard, HostMutant::RecordNotFed],
     ),
-    Entry { shape: calm, ..host("timers of a past height", &[HostMutant::StaleTimers]) },
+    Entry {
+        shape: calm,
+        exception: "no faults, 60 heights",
+        ..host("timers of a past height", &[HostMutant::StaleTimers])
+    },
     host("no block sync", &[HostMutant::NoSync]),
     host("votes never repeated", &[HostMutant::NoRepublish]),
     host("proposals fed without a verdict", &[HostMutant::AcceptInvalid]),
     host("signatures not checked", &[HostMutant::SkipSignatureCheck]),
-    host("record kept from height to height", &[HostMutant::WalNotReset]),
+    Entry {
+        exception: "a record that was never begun gives its entries out as of its height",
+        ..host("record kept from height to height", &[HostMutant::WalNotReset])
+    },
     Entry {
         shape: lossy_with_tight_clocks,
+        exception: "a quarter of packets lost, tight clocks",
         ..host("clock applied to a re-proposal", &[HostMutant::ClockOnReproposal])
     },
     host("the core answered before the replay is over", &[HostMutant::AnswerBeforeReplay]),
     host("a height begun twice", &[HostMutant::StartHeightTwice]),
     Entry {
         shape: with_early_lies,
+        exception: "one traitor that equivocates, persisting slow",
         ..host("early proposals left to the core", &[HostMutant::EarlyProposalsToCore])
     },
     Entry {
         shape: very_lossy,
+        exception: "most packets lost; \"durable before released\" is held as such",
+        durability: true,
         ..host("no barrier before liveness messages", &[HostMutant::NoLivenessBarrier])
     },
     Entry {
         shape: with_a_lost_disk,
+        exception: "a disk is lost in every seed",
         ..host("signing with a missing record", &[HostMutant::SignWithoutRecord])
     },
     node("state written before the certificate", &[NodeMutant::StateBeforeCertificate]),
     Entry {
         shape: with_changes,
+        exception: "members change in every seed",
         ..node("membership one height early", &[NodeMutant::MembershipOneHeightEarly])
     },
     Entry {
         shape: joined_by_snapshot,
+        exception: "a join by snapshot in every seed, one peer lies",
         ..node("a snapshot trusted without check", &[NodeMutant::SnapshotNotVerified])
     },
+    node("a recent height asked for and ignored", &[NodeMutant::MinHeightIgnored]),
+    node("a block committed and not synced", &[NodeMutant::CommitNotDurable]),
     node("a dropped proposal's outcome reused", &[NodeMutant::OutcomeReused]),
     node("verdict remembered by transaction id", &[NodeMutant::VerdictById]),
     node("one signed operation in two transactions", &[NodeMutant::ReplayNotChecked]),
@@ -167,20 +210,38 @@ fn with_a_lost_disk(scenario: &mut Scenario) {
     }
 }
 
-/// Runs seeds with a bug switched on until a rule does not hold.
+/// Runs seeds with a bug switched on until a rule does not hold, then that seed without the bug: there every rule must.
 #[must_use]
 pub fn catch(entry: &Entry) -> Caught {
     let mutants = Mutants { host: entry.host.to_vec(), node: entry.node.to_vec() };
+    let mut caught = Caught {
+        bug: entry.bug,
+        seed: None,
+        rule: "",
+        seen: String::new(),
+        exception: entry.exception,
+        panics: 0,
+        unclean: None,
+    };
     for seed in 0..entry.seeds {
         let mut scenario = Scenario::swarm(seed);
-        // By its effects, not by looking for it.
-        scenario.check_durability = false;
         (entry.shape)(&mut scenario);
+        scenario.check_durability = entry.durability;
         scenario.mutants = mutants.clone();
-        if let Some(violation) = run(&scenario).violations.into_iter().next() {
-            let (rule, seen) = (violation.rule(), format!("{violation:?}"));
-            return Caught { bug: entry.bug, seed: Some(seed), rule, seen };
+        let violations = run(&scenario).violations;
+        if violations.iter().any(|one| matches!(one, Violation::Panicked { .. })) {
+            caught.panics += 1;
+            continue;
         }
+        let Some(violation) = violations.into_iter().next() else { continue };
+        scenario.mutants = Mutants::default();
+        scenario.check_durability = true;
+        if let Some(without) = run(&scenario).violations.first() {
+            caught.unclean = Some((seed, without.to_string()));
+        }
+        (caught.seed, caught.rule) = (Some(seed), violation.rule());
+        caught.seen = format!("{violation:?}");
+        break;
     }
-    Caught { bug: entry.bug, seed: None, rule: "", seen: String::new() }
+    caught
 }

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Running {
     pub(super) host: Host,
     pub(super) application: Application,
+    /// The key that the host was given to sign with.
+    pub(super) signer: Option<[u8; 32]>,
     pub(super) told_pending: bool,
     /// What waited at the last turn of passing on.
     pub(super) waiting: BTreeSet<Hash>,

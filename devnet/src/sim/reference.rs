@@ -4,10 +4,11 @@
 use super::keys::Signatures;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
-    Chain, SignatureVerifier, StateFault, StateView, Tip, TreeKey, execute_block, header_hash,
+    Chain, Outcome, SignatureVerifier, StateFault, StateView, Tip, TransactionLeaf, TreeKey,
+    execute_block, header_hash,
 };
-use sillok_proto::{Hash, v1};
-use std::collections::BTreeMap;
+use sillok_proto::{Hash, Tag, encode, v1};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A state in memory that keeps every version.
@@ -65,6 +66,30 @@ pub(super) struct Reference {
     decided: Vec<Decided>,
     /// set(h), read from the leaf that names it and from nothing else.
     sets: BTreeMap<u64, v1::ValidatorSet>,
+    judged: Judged,
+}
+
+/// Blocks that somebody proposed for the next height, executed on the record, and what they gave. What was proposed for
+/// the two heights before is kept, for votes that come late.
+#[derive(Default)]
+struct Judged {
+    /// Hashes of whole blocks that were executed.
+    seen: BTreeMap<Hash, u64>,
+    /// By header hash: the height, the hash of the whole block, and what executing it gave.
+    good: BTreeMap<Hash, (u64, Hash, Outcome)>,
+    /// By header hash: why no block with it was good.
+    bad: BTreeMap<Hash, (u64, String)>,
+    /// Transactions that some build reads otherwise: no block that holds one is judged.
+    excused: BTreeSet<Hash>,
+}
+
+fn whole_hash(block: &v1::Block) -> Hash {
+    Tag::Key.hash(&[b"simulated block", &encode(block)])
+}
+
+/// The root of a tree over these leaves, made anew.
+pub(super) fn root_of(leaves: &BTreeMap<TreeKey, Vec<u8>>) -> Hash {
+    tree::update(&State::default(), 0, leaves).map(|update| update.root).unwrap_or_default()
 }
 
 impl Reference {
@@ -85,6 +110,7 @@ impl Reference {
             verifier: signatures.verifier(),
             decided: Vec::new(),
             sets: BTreeMap::from([(1, set.clone()), (2, set)]),
+            judged: Judged::default(),
         }
     }
 
@@ -110,6 +136,62 @@ impl Reference {
         self.sets.get(&height)
     }
 
+    /// Whether some set up to now held this key.
+    pub(super) fn was_seated(&self, key: &[u8; 32]) -> bool {
+        self.sets.values().any(|set| set.validators.iter().any(|one| one.public_key == key))
+    }
+
+    /// Builds read this transaction differently, and that is what the run is about.
+    pub(super) fn excuse(&mut self, transaction: Hash) {
+        self.judged.excused.insert(transaction);
+    }
+
+    /// Somebody proposes a block.
+    pub(super) fn judge(&mut self, block: &v1::Block) {
+        let header = block.header.clone().unwrap_or_default();
+        let hash = header_hash(&header);
+        if header.height != self.height() + 1 || self.judged.good.contains_key(&hash) {
+            return;
+        }
+        let whole = whole_hash(block);
+        if self.judged.seen.insert(whole, header.height).is_some() {
+            return;
+        }
+        let ran = execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block);
+        match ran {
+            Ok(outcome) if outcome.hash == hash => {
+                self.judged.good.insert(hash, (header.height, whole, outcome));
+            }
+            Ok(outcome) => {
+                let reason = format!("executing it gives the header {}", outcome.hash);
+                self.judged.bad.insert(hash, (header.height, reason));
+            }
+            Err(error) => {
+                self.judged.bad.insert(hash, (header.height, error.to_string()));
+            }
+        }
+        let excused = &self.judged.excused;
+        let holds_excused = || {
+            block.transactions.iter().any(|one| {
+                TransactionLeaf::of(self.chain.hash(), one)
+                    .is_some_and(|leaf| excused.contains(&leaf.id))
+            })
+        };
+        if !excused.is_empty() && holds_excused() {
+            self.judged.bad.remove(&hash);
+        }
+    }
+
+    /// What is known of a block that somebody votes for; `None` if it cannot be told.
+    pub(super) fn judgement(&self, height: u64, header: &Hash) -> Option<Result<(), String>> {
+        let decided = self.decided(height).is_some_and(|decided| decided.hash == *header);
+        if decided || self.judged.good.contains_key(header) {
+            return Some(Ok(()));
+        }
+        let (_, reason) = self.judged.bad.get(header)?;
+        Some(Err(reason.clone()))
+    }
+
     /// What a leaf holds after a height.
     pub(super) fn leaf(&self, key: &TreeKey, height: u64) -> Option<&Vec<u8>> {
         self.state.at(key, height)
@@ -127,10 +209,13 @@ impl Reference {
 
     /// Executes the next block.
     pub(super) fn execute(&mut self, block: &v1::Block) -> Result<(), String> {
-        let run = execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block);
-        let outcome = run.map_err(|error| error.to_string())?;
         let header = block.header.clone().unwrap_or_default();
         let hash = header_hash(&header);
+        let outcome = match self.judged.good.remove(&hash) {
+            Some((_, whole, outcome)) if whole == whole_hash(block) => outcome,
+            _ => execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block)
+                .map_err(|error| error.to_string())?,
+        };
         if outcome.hash != hash {
             return Err(format!("executing it gives the header {}", outcome.hash));
         }
@@ -155,6 +240,9 @@ impl Reference {
             .and_then(|members| members.validators)
             .unwrap_or_else(|| self.chain.validators().clone());
         self.sets.insert(height + 2, set);
+        self.judged.seen.clear();
+        self.judged.good.retain(|_, (of, ..)| *of + 2 > height);
+        self.judged.bad.retain(|_, (of, _)| *of + 2 > height);
         Ok(())
     }
 }

@@ -526,7 +526,8 @@ impl World {
         }
         for (node, tip) in tips {
             let Some(ledger) = self.nodes[node].ledger().cloned() else { continue };
-            self.checker.on_rest(node, &ledger);
+            let disk = self.nodes[node].disk.clone();
+            self.checker.on_rest(node, &ledger, &disk);
             // What one node showed every other shows too, at the same place.
             for sent in self.client.sent.iter().rev().take(200) {
                 let Some(height) = sent.acknowledged.filter(|height| *height <= tip) else {

@@ -105,7 +105,8 @@ impl World {
                     self.nodes[node].joining = None;
                     self.start(node);
                     if let Some(ledger) = self.nodes[node].ledger().cloned().filter(|_| honest) {
-                        self.checker.on_rest(node, &ledger);
+                        let disk = self.nodes[node].disk.clone();
+                        self.checker.on_rest(node, &ledger, &disk);
                     }
                     return;
                 }

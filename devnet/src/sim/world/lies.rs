@@ -5,6 +5,7 @@ use crate::sim::network::Packet;
 use sillok_consensus::testing::{Random, Side, height_and_round, twin_heard};
 use sillok_ledger::header_hash;
 use sillok_node::ledger::Ledger;
+use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, encode, v1};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ impl World {
     pub(super) fn broadcast(&mut self, node: usize, message: v1::ConsensusMessage) {
         self.mix_bytes(&encode(&message));
         self.note(|_| format!("node {node} says {}", say(&message)));
+        self.judge(&message);
         let sim = &self.nodes[node];
         if sim.honest {
-            let own = sim.key.map(|key| key.point);
+            // The signer it was started with, whatever became of the key since.
+            let own = sim.running.as_ref().and_then(|running| running.signer);
             self.checker.on_release(node, own, &message, &sim.record.ever_durable);
             let packet = Packet::Consensus(Arc::new(message));
             if self.scenario.twins.is_none() {
@@ -56,11 +59,21 @@ impl World {
                 self.counts.lies += 1;
             }
             for message in told {
+                self.judge(&message);
                 self.send(node, to, &Packet::Consensus(Arc::new(message)));
             }
         }
         self.checker.forbidden.extend(forbidden);
         self.nodes[node].traitor = Some(traitor);
+    }
+
+    /// Whatever is proposed, by whomever, is executed on the record before anybody votes for it.
+    fn judge(&mut self, message: &v1::ConsensusMessage) {
+        if let Some(Message::Proposal(v1::SignedProposal { block: Some(block), .. })) =
+            &message.message
+        {
+            self.checker.reference.judge(block);
+        }
     }
 
     /// Between twins and others, each is heard by some.
@@ -84,7 +97,6 @@ impl World {
 
 /// A message in a few words.
 fn say(message: &v1::ConsensusMessage) -> String {
-    use v1::consensus_message::Message;
     let short = |hash: &[u8]| {
         if hash.is_empty() { "nil".to_owned() } else { hex::encode(&hash[..hash.len().min(3)]) }
     };

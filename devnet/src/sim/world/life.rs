@@ -45,6 +45,7 @@ impl World {
         }
         match self.boot(node) {
             Ok((running, actions)) => {
+                self.checker.on_start(node, running.ledger().tip().height());
                 let sim = &mut self.nodes[node];
                 sim.running = Some(running);
                 sim.life += 1;
@@ -103,7 +104,8 @@ impl World {
             let (host, actions) =
                 Host::new(config, &start, record, now_ms).map_err(|error| error.to_string())?;
             let waiting = BTreeSet::new();
-            Ok((Running { host, application, told_pending: false, waiting }, actions))
+            let signer = key.map(|key| key.point);
+            Ok((Running { host, application, signer, told_pending: false, waiting }, actions))
         })
     }
 
@@ -129,6 +131,7 @@ impl World {
         sim.disk.crash();
         if let Some(backup) = sim.backup.as_ref().filter(|_| restored) {
             self.counts.restores += 1;
+            self.checker.on_other_disk(node);
             sim.disk = backup.copy();
         }
         for to in 0..self.nodes.len() {
@@ -147,6 +150,10 @@ impl World {
         }
         self.crash(node);
         self.counts.lost_disks += 1;
+        self.checker.on_other_disk(node);
+        if let Some(key) = self.nodes[node].key {
+            self.checker.key_is_gone(key.point);
+        }
         // Either the key is lost with its record, or somebody has it on paper: it is never used again (PROTOCOL II.4).
         let on_paper = self.random.chance(500);
         let sim = &mut self.nodes[node];
@@ -181,6 +188,9 @@ impl World {
         let sent = self.client.create(&mut self.random, now_ms - 55_000, now_us);
         self.client.sent[sent].doubtful = true;
         self.poisoned.push((poison, self.client.sent[sent].id));
+        if poison == Poison::OtherRoot {
+            self.checker.reference.excuse(self.client.sent[sent].id);
+        }
         for node in 0..self.nodes.len() {
             let fault = self.execution_fault(node);
             if let Some(ledger) = self.nodes[node].ledger() {

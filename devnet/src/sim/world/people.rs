@@ -115,12 +115,15 @@ impl World {
             return;
         };
         self.look_for_transactions(node, &ledger);
-        let height = ledger.tip().height();
-        // STALE: the node says so and shows nothing.
-        if height < self.seen_height {
+        // The caller has seen this height, here or at another node. STALE: the node says so and shows nothing.
+        let min_height = self.seen_height;
+        let honest = self.nodes[node].honest;
+        let tip = self.scenario.mutants.within(honest, || ledger.tip_for(min_height));
+        let Some(tip) = tip else {
             self.counts.stale_reads += 1;
             return;
-        }
+        };
+        let height = tip.height();
         self.counts.reads += 1;
         let key = if self.client.holders.is_empty() || self.random.chance(100) {
             TreeKey::members()
@@ -131,7 +134,7 @@ impl World {
         let state = ledger.storage.at(height);
         match state.leaf(&key) {
             Ok(shown) => {
-                self.checker.on_read(node, &key, height, self.seen_height, shown.as_ref());
+                self.checker.on_read(node, &key, height, min_height, shown.as_ref());
                 if self.random.chance(100) {
                     self.check_proof(node, &ledger, &key, shown.as_ref());
                 }
@@ -139,7 +142,7 @@ impl World {
             Err(fault) => self.checker.on_stop(node, &fault.reason),
         }
         if self.random.chance(500) {
-            self.seen_height = height;
+            self.seen_height = self.seen_height.max(height);
         }
     }
 
@@ -260,6 +263,9 @@ impl World {
         self.note(|_| format!("node {node} gets another validator key"));
         self.crash(node);
         let sim = &mut self.nodes[node];
+        if let Some(old) = sim.key {
+            self.checker.key_is_gone(old.point);
+        }
         sim.key = Some(key);
         sim.keyless = false;
         sim.forget_record();

@@ -96,6 +96,9 @@ impl World {
             }
             Action::Decide { block, certificate, evidence } => {
                 self.counts.evidence += evidence.len() as u64;
+                for piece in &evidence {
+                    self.checker.on_evidence(node, piece);
+                }
                 let (first, last) = self.scenario.persist_us;
                 let slow = self.nodes[node].slow_us;
                 let delay = self.random.between(first, last + slow);
@@ -129,6 +132,9 @@ impl World {
                 self.note(|_| format!("node {node} destroys its key of height {last_height}"));
                 if self.nodes[node].honest {
                     self.counts.destroyed_keys += 1;
+                    if let Some(key) = self.nodes[node].key {
+                        self.checker.on_key_destroyed(node, key.point);
+                    }
                     self.nodes[node].key = None;
                     self.nodes[node].forget_record();
                 }
