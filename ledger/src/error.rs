@@ -358,6 +358,26 @@ impl AdmissionError {
         }
     }
 
+    /// Whether the rule reads the transaction alone, so that it is refused on every state. Such a transaction is passed
+    /// on by no correct node. A signature names its key by the key's hash, so a bad one is bad for ever.
+    #[must_use]
+    pub const fn holds_at_every_height(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingPart { .. }
+                | Self::TransactionTooLong { .. }
+                | Self::OperationCount { .. }
+                | Self::Operation { .. }
+                | Self::UnexpectedPart { .. }
+                | Self::SignatureListLength { .. }
+                | Self::SignatureOrder { .. }
+                | Self::TooManySignatures { .. }
+                | Self::TermsWithoutSignature { .. }
+                | Self::SignatureLength
+                | Self::BadSignature { .. }
+        )
+    }
+
     /// Whether sending it again can help.
     #[must_use]
     pub const fn retry(&self) -> Retry {

@@ -211,9 +211,12 @@ pub enum NetworkEvent {
     },
 }
 
-/// The name of a message that a peer gossiped.
+/// The name of a vote, proposal, certificate or transaction that a peer gossiped.
 #[derive(Debug, Clone)]
-pub struct GossipId(MessageId);
+pub struct GossipId {
+    topic: behaviour::Topic,
+    id: MessageId,
+}
 
 /// A transaction that a peer gossiped, as bytes nobody has looked at yet.
 #[derive(Debug, Clone)]
@@ -222,6 +225,8 @@ pub struct ReceivedTransaction {
     pub peer: NodeKey,
     /// An encoded `Transaction`.
     pub bytes: Bytes,
+    /// Names it in [`NetworkHandle::judge`].
+    pub id: GossipId,
 }
 
 /// Where the answer to one request for blocks goes.
@@ -558,8 +563,9 @@ impl NetworkHandle {
         self.command(Command::RespondSnapshot { channel, response })
     }
 
-    /// Says whether a consensus message may be kept for members that it did not reach: only if it is of the height being
-    /// decided and the host found no fault in it, for whoever hands it on is answerable for it.
+    /// Says whether what a peer gossiped may be kept for members that it did not reach: a consensus message only if it is
+    /// of the height being decided and the host found no fault in it, a transaction only if it was admitted. For whoever
+    /// hands it on is answerable for it. Of transactions that are not good no correct node sends many.
     pub fn judge(&self, peer: NodeKey, id: GossipId, good: bool) {
         // Unjudged it is not kept, which costs little.
         let _ = self.command(Command::Judge { peer, id, good });

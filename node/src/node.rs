@@ -22,7 +22,7 @@ use crate::members::{self, Following, Roster};
 use crate::mempool::Limits;
 use crate::network::{
     ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
-    Transactions,
+    ReceivedTransaction, Transactions,
 };
 use crate::ordering::{Ordering, OrderingError};
 use crate::signing_record::SigningRecordError;
@@ -326,7 +326,12 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         })
         .map_err(|source| NodeError::Thread { source })?;
 
-    let admitting = tokio::spawn(admit_gossip(ledger.clone(), network.transactions, ended.clone()));
+    let admitting = tokio::spawn(admit_gossip(
+        ledger.clone(),
+        network.handle.clone(),
+        network.transactions,
+        ended.clone(),
+    ));
     let passing = tokio::spawn(pass_on(ledger.clone(), network.handle.clone(), ended.clone()));
     let (shown, roster) = watch::channel(roster);
     let following = tokio::spawn(members::follow(
@@ -399,6 +404,7 @@ const CONSENSUS_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Admits transactions that peers gossip. A bad one is a peer's fault: debug, never more.
 async fn admit_gossip(
     ledger: Arc<Ledger>,
+    network: NetworkHandle,
     mut transactions: Transactions,
     stop: watch::Receiver<bool>,
 ) {
@@ -411,25 +417,51 @@ async fn admit_gossip(
         };
         let Some(received) = received else { return };
         let Ok(turn) = turns.clone().acquire_owned().await else { return };
-        let ledger = ledger.clone();
+        let (ledger, network) = (ledger.clone(), network.clone());
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            match sillok_proto::decode(&received.bytes, TRANSACTION_BYTES_MAX) {
-                Ok(transaction) => match ledger.submit(transaction) {
-                    Ok(_) | Err(SubmitError::Pool(_)) => {}
-                    // By its code: what the rule says names DIDs (PROTOCOL II.6).
-                    Err(SubmitError::Admission(error)) => {
-                        tracing::debug!(code = error.code(), "a gossiped transaction is refused");
-                    }
-                    Err(SubmitError::Poison) => {
-                        tracing::error!("a gossiped transaction panics admission; report it");
-                    }
-                },
-                Err(error) => {
-                    tracing::debug!(peer = %received.peer, err = %error, "a gossiped transaction does not decode")
-                }
+            let peer = received.peer;
+            let verdict = admit_received(&ledger, &received);
+            if verdict == Verdict::Fault {
+                network.fault(peer);
             }
+            network.judge(peer, received.id, verdict == Verdict::Good);
         });
+    }
+}
+
+/// What a gossiped transaction says of the peer that handed it over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It was admitted.
+    Good,
+    /// It was not, and another node may have had reason to admit it: at another height, or with more room.
+    Nothing,
+    /// No node at any height admits it, so no correct one passes it on.
+    Fault,
+}
+
+fn admit_received(ledger: &Ledger, received: &ReceivedTransaction) -> Verdict {
+    let transaction = match sillok_proto::decode(&received.bytes, TRANSACTION_BYTES_MAX) {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            tracing::debug!(peer = %received.peer, err = %error, "a gossiped transaction does not decode");
+            return Verdict::Fault;
+        }
+    };
+    match ledger.submit(transaction) {
+        Ok((_, true)) => Verdict::Good,
+        // Its name is known, which says nothing of its signatures: the name does not cover them.
+        Ok((_, false)) | Err(SubmitError::Pool(_)) => Verdict::Nothing,
+        // By its code: what the rule says names DIDs (PROTOCOL II.6).
+        Err(SubmitError::Admission(error)) => {
+            tracing::debug!(code = error.code(), "a gossiped transaction is refused");
+            if error.holds_at_every_height() { Verdict::Fault } else { Verdict::Nothing }
+        }
+        Err(SubmitError::Poison) => {
+            tracing::error!("a gossiped transaction panics admission; report it");
+            Verdict::Nothing
+        }
     }
 }
 

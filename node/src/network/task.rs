@@ -316,11 +316,16 @@ impl Task {
                 }
             }
             Command::Judge { peer, id, good } => {
-                // Observers are not listened to, so what they kept would only be offered in vain.
-                let keep = good && self.members.validators.contains(&self.us);
-                let verdict =
-                    if keep { MessageAcceptance::Accept } else { MessageAcceptance::Ignore };
-                self.report_consensus(&id.0, &peer.peer_id(), verdict);
+                let keep = match id.topic {
+                    // Observers are not listened to, so what they kept would only be offered in vain.
+                    Topic::Consensus => good && self.members.validators.contains(&self.us),
+                    Topic::Transactions => good,
+                    Topic::Tips => false,
+                };
+                if !good && id.topic == Topic::Transactions {
+                    self.note_message(peer);
+                }
+                self.report(&id, &peer.peer_id(), keep);
             }
             Command::Fault(peer) => self.fault(peer),
             Command::Ban(peer) => {
@@ -381,14 +386,16 @@ impl Task {
         self.nonce
     }
 
-    fn report_consensus(
-        &mut self,
-        id: &gossipsub::MessageId,
-        source: &PeerId,
-        verdict: MessageAcceptance,
-    ) {
+    /// Ends the wait of a message for its verdict.
+    fn report(&mut self, id: &GossipId, source: &PeerId, keep: bool) {
+        let verdict = if keep { MessageAcceptance::Accept } else { MessageAcceptance::Ignore };
+        let behaviour = self.swarm.behaviour_mut();
+        let gossip = match id.topic {
+            Topic::Consensus => &mut behaviour.consensus,
+            Topic::Transactions | Topic::Tips => &mut behaviour.ledger,
+        };
         // False: it is no longer remembered.
-        self.swarm.behaviour_mut().consensus.report_message_validation_result(id, source, verdict);
+        gossip.report_message_validation_result(&id.id, source, verdict);
     }
 
     fn set_members(&mut self, members: Members) {
@@ -628,28 +635,14 @@ impl Task {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
-                let topic = self.names.topic(&message.topic);
-                let taken = self.on_message(topic, &propagation_source, &message_id, message.data);
-                match topic {
-                    // The node judges it, if it gets to see it.
-                    Some(Topic::Consensus) => {
-                        if taken != Some(true) {
-                            let verdict = MessageAcceptance::Ignore;
-                            self.report_consensus(&message_id, &propagation_source, verdict);
-                        }
-                    }
-                    // Tips are not passed on: they are told by those whose tips they are.
-                    _ => {
-                        let verdict = match topic {
-                            Some(Topic::Transactions) => MessageAcceptance::Accept,
-                            _ => MessageAcceptance::Ignore,
-                        };
-                        self.swarm.behaviour_mut().ledger.report_message_validation_result(
-                            &message_id,
-                            &propagation_source,
-                            verdict,
-                        );
-                    }
+                // Each gossip knows its own topics only.
+                let Some(topic) = self.names.topic(&message.topic) else { return };
+                let id = GossipId { topic, id: message_id };
+                let taken = self.on_message(&propagation_source, &id, message.data);
+                // The node judges what it gets to see. Tips are not passed on: they are told by those whose tips they
+                // are. Nothing else may be kept for others, or they would blame us for it.
+                if taken != Some(true) || topic == Topic::Tips {
+                    self.report(&id, &propagation_source, false);
                 }
                 if taken.is_none() {
                     count(&self.counters.refused_messages);
@@ -674,32 +667,22 @@ impl Task {
     }
 
     /// Hands a gossiped message on: whether there was room for it; `None` if it is no message.
-    fn on_message(
-        &mut self,
-        topic: Option<Topic>,
-        source: &PeerId,
-        id: &gossipsub::MessageId,
-        data: Vec<u8>,
-    ) -> Option<bool> {
+    fn on_message(&mut self, source: &PeerId, id: &GossipId, data: Vec<u8>) -> Option<bool> {
         let peer = NodeKey::from_peer_id(source).ok()?;
-        match topic? {
+        let gossip_id = id.clone();
+        match id.topic {
             Topic::Consensus => {
                 self.note_message(peer);
                 let bytes: Bytes = frame::unwrap(data, self.consensus_bytes_max)?;
                 let len = bytes.len();
-                let id = GossipId(id.clone());
-                Some(self.tell(
-                    LANE_CONSENSUS,
-                    peer,
-                    NetworkEvent::Consensus { peer, bytes, id },
-                    len,
-                ))
+                let event = NetworkEvent::Consensus { peer, bytes, id: gossip_id };
+                Some(self.tell(LANE_CONSENSUS, peer, event, len))
             }
             Topic::Transactions => {
                 let bytes = frame::unwrap(data, self.transaction_bytes_max)?;
                 let len = bytes.len();
-                let taken =
-                    self.transactions.push(0, peer, ReceivedTransaction { peer, bytes }, len);
+                let received = ReceivedTransaction { peer, bytes, id: gossip_id };
+                let taken = self.transactions.push(0, peer, received, len);
                 if !taken {
                     count(&self.counters.dropped_transactions_in);
                 }

@@ -329,6 +329,29 @@ async fn a_message_that_is_too_long_is_neither_sent_nor_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_liar_cannot_have_correct_nodes_blamed_for_what_it_sends() {
+    // 1 sends 2 alone what is too long for everyone but 1; 3 hears 2.
+    let mut liar = config(1, [1, 2], []);
+    liar.transaction_bytes_max += 1;
+    let liar = start(liar).await;
+    let second = start(config(2, [1, 2, 3], [&liar])).await;
+    let third = start(config(3, [2, 3], [&second])).await;
+    eventually("2 has both", || second.handle.peers().len() == 2).await;
+    eventually("1 has 2", || liar.handle.peers().len() == 1).await;
+    eventually("3 has 2", || third.handle.peers().len() == 1).await;
+    let long = TRANSACTION_BYTES_MAX + 1;
+    // Not so many that they ban it at once: what they keep for each other is the question.
+    for nth in 0..10 {
+        liar.handle.broadcast_transaction(Bytes::from(vec![nth; long])).unwrap();
+    }
+    eventually("it is blamed", || second.handle.counters().faults == 10).await;
+    // Some heartbeats, in which 2 would offer 3 what it keeps.
+    sleep(Duration::from_secs(2)).await;
+    let counters = third.handle.counters();
+    assert_eq!((counters.faults, counters.refused_messages), (0, 0), "a correct node was blamed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_block_of_the_greatest_length_crosses() {
     let mut networks = connected(2).await;
     let block = Bytes::from(vec![3; CONSENSUS_BYTES_MAX]);
@@ -375,12 +398,18 @@ async fn a_missing_connection_is_made_good_through_a_third_node() {
         let (bytes, id) = next_named(&mut middle).await;
         middle.handle.judge(node(1), id, bytes == "vote");
     }
+    first.handle.broadcast_transaction(Bytes::from_static(b"bad transaction")).unwrap();
+    for _ in 0..2 {
+        let received = timeout(PATIENCE, middle.transactions.next()).await.unwrap().unwrap();
+        middle.handle.judge(node(1), received.id, received.bytes == "transaction");
+    }
     assert_eq!(next_consensus(&mut second).await, (node(3), Bytes::from_static(b"vote")));
     assert_eq!(next_transaction(&mut second).await, (node(3), Bytes::from_static(b"transaction")));
     sleep(Duration::from_secs(2)).await;
     while let Some(event) = second.events.try_next() {
         assert!(!matches!(event, NetworkEvent::Consensus { .. }), "a bad vote was passed on");
     }
+    assert!(second.transactions.try_next().is_none(), "a bad transaction was passed on");
     // A tip is told by its owner only.
     middle.handle.announce_tip(6).unwrap();
     let tip = |event| match event {
@@ -536,6 +565,7 @@ async fn a_peer_with_many_faults_is_refused_for_a_while_and_comes_back() {
     next(&mut first, |event| matches!(event, NetworkEvent::PeerConnected { .. }).then_some(()))
         .await;
     assert!(first.handle.banned().is_empty());
+    eventually("they have each other", || second.handle.peers().len() == 1).await;
     second.handle.broadcast_consensus(Bytes::from_static(b"vote")).unwrap();
     assert_eq!(next_consensus(&mut first).await.1, "vote");
 }
