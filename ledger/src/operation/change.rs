@@ -88,7 +88,11 @@ fn admit_operator<V: StateView + ?Sized>(
     };
     if before.ended_height == effective_height(context) {
         // Removed in this very block, its old key votes for one height more.
-        new.previous_node_key = before.operator.map(|old| old.node_key).unwrap_or_default();
+        new.previous_node_key = if before.previous_node_key.is_empty() {
+            before.operator.map(|old| old.node_key).unwrap_or_default()
+        } else {
+            before.previous_node_key
+        };
     }
     state.put(TreeKey::operator(&organization), encode(&new));
     Ok(())
@@ -149,22 +153,25 @@ fn remove_operator<V: StateView + ?Sized>(
         return Err(AdmissionError::OperatorUnknown { operator: *organization });
     }
     let effective = effective_height(context);
-    let seated = roster.is_seated(organization);
-    if seated {
+    let mut record = member_record(state, organization)?;
+    let since_height = roster.seat_of(organization).map(|seat| seat.since_height);
+    if let Some(since_height) = since_height {
+        // The node of the key that votes for one height more. Of a key that was seated in this very block, which votes never,
+        // it is the one noted at the join; else the one in force, and what is noted is of the past.
+        if since_height != effective {
+            record.previous_node_key.clear();
+        }
         let archives = roster.archives(state)?;
         roster.unseat(organization);
         roster.require_quorum(context)?;
         Roster::require_archives(context, archives, roster.archives(state)?)?;
     }
     roster.remove_operator(organization);
-    let record = v1::OperatorRecord {
-        // Nothing of it may join any more.
-        pending: None,
-        ended_height: effective,
-        ..member_record(state, organization)?
-    };
+    // Nothing of it may join any more.
+    record.pending = None;
+    record.ended_height = effective;
     state.put(TreeKey::operator(organization), encode(&record));
-    Ok(seated.then_some(effective))
+    Ok(since_height.map(|_| effective))
 }
 
 fn admit_observer<V: StateView + ?Sized>(

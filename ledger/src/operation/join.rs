@@ -50,8 +50,10 @@ pub(super) fn run<V: StateView + ?Sized>(
     let seated_before = roster.seat_of(&operator).map(|seat| seat.since_height);
     let effective_height = roster.seat(context, &operator, &op.validator_key);
     roster.require_quorum(context)?;
-    // A key that was seated in this very block votes never: the node before it is the one that still votes.
-    if seated_before != Some(effective_height) || record.previous_node_key.is_empty() {
+    // A key that was seated in this very block votes never, and of an operator that was removed in it and admitted anew the
+    // key before still does: what is noted then is the node of the key that votes.
+    let seat_votes = seated_before.is_some_and(|since_height| since_height != effective_height);
+    if seat_votes || record.previous_node_key.is_empty() {
         record.previous_node_key.clear();
         if !node_key.is_empty() {
             record.previous_node_key.clone_from(&keys.node_key);

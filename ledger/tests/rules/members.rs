@@ -664,6 +664,29 @@ fn the_node_before_is_that_of_the_key_that_still_votes() {
     assert!(world.operator("operator-4").unwrap().previous_node_key.is_empty());
 }
 
+/// The key that is seated and removed in one block votes never, whatever else of its operator is in that block.
+#[test]
+fn the_node_before_outlives_a_key_that_comes_and_goes_in_one_block() {
+    let replaced = replace("operator-4", "2").carried();
+    let readmitted = admit_with("operator-4", "3", |_| {}).carried();
+    let comes_and_goes =
+        all(&[vec![join("operator-4", "validator2")], remove("operator-4").carried(), readmitted]);
+    let node_before = |world: &World| world.operator("operator-4").unwrap().previous_node_key;
+    let world = check(&replaced, together(&comes_and_goes), ACCEPTED);
+    assert_eq!(node_before(&world), key("operator-4/node").point);
+    // Nor when the key after it is seated in that block too.
+    let and_joins = all(&[comes_and_goes, vec![join("operator-4", "validator3")]]);
+    let mut world = check(&replaced, together(&and_joins), ACCEPTED);
+    assert_eq!(node_before(&world), key("operator-4/node").point);
+    let votes_on = key("operator-4/validator").point;
+    assert!(world.tip.validators.validators.iter().any(|seat| seat.public_key == votes_on));
+    // From the next change on it is of the past.
+    let rekeyed = rekey("operator-4", "validator4").by(&["operator-4/governance3"]);
+    assert_eq!(outcome(&mut world, &rekeyed), ACCEPTED);
+    assert_eq!(outcome(&mut world, &join("operator-4", "validator4")), ACCEPTED);
+    assert!(node_before(&world).is_empty());
+}
+
 #[test]
 fn a_replacement_that_lapses_leaves_the_old_node_in_force_and_its_keys_the_operators_own() {
     let motion = replace("operator-2", "2").until(START_MS + HOUR_MS);
