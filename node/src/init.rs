@@ -3,14 +3,15 @@
 //! Nothing is overwritten. The validator key and its signing record are made together (PROTOCOL II.4).
 
 use crate::config::{self, ConfigError};
-use crate::keys::{KeyError, SecretKey};
+use crate::keys::{self, KeyError, SecretKey};
 use crate::lock::DirectoryLock;
 use crate::members::Roster;
 use crate::node::{Layout, NodeError, read_genesis, seat_of};
 use crate::signing_record::{SigningRecord, SigningRecordError};
+use crate::standing::{Standing, not_approved};
 use crate::storage::{Retention, Storage};
 use crate::validator_key::ValidatorKeys;
-use sillok_ledger::Chain;
+use sillok_ledger::{Chain, Tip};
 use sillok_proto::Hash;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -160,7 +161,8 @@ pub fn make_node(
     write_new(&layout.genesis(), &text)?;
     if let Some(key) = validator_key {
         SigningRecord::create(&layout.validator(), *chain.hash(), &key.seed())?;
-        fs::remove_file(&validator_path).map_err(io(&validator_path))?;
+        // The one in the directory is to be the only one.
+        keys::erase(&validator_path).map_err(io(&validator_path))?;
     }
     // Last: a directory without it is unfinished, and `start` says so.
     write_new(&layout.config(), &config)?;
@@ -189,32 +191,58 @@ pub fn make_validator_key(directory: &Path) -> Result<(PathBuf, [u8; 32]), InitE
 pub fn remarks(layout: &Layout) -> Result<Vec<String>, NodeError> {
     let chain = read_genesis(&layout.genesis())?;
     let node_key = SecretKey::read(&layout.node_key())?;
-    let (seat, source) = match seat_on_record(layout, &chain, &node_key) {
-        Some(seat) => (seat, "the record here"),
+    let keys = ValidatorKeys::new(&layout.validator(), *chain.hash());
+    let record = record_of(layout, &chain);
+    let (seat, source) = match &record {
+        Some((_, _, roster)) => (seat_of(roster, &node_key), "the record here"),
         None => (seat_in_genesis(&chain, &node_key), "the genesis"),
     };
     let mut remarks = Vec::new();
-    match (&seat, layout.validator().exists()) {
-        (Some(seat), false) => remarks.push(format!(
+    if let Some(seat) = seat
+        && !layout.validator().exists()
+        && keys.next_key().is_none()
+    {
+        remarks.push(format!(
             "{source} gives this node's operator a seat with validator key {}, and there is no {}: the node would be an \
              observer and its vote missing. If the key is lost, make another with `sillok-node keys validator --dir {}` \
              and re-key",
             hex::encode(seat),
             layout.validator().display(),
             layout.root.display()
-        )),
-        (None, true) => remarks.push(format!(
-            "there is a validator key in {}, and {source} gives this node's operator no seat: the node waits until the \
-             key has joined",
-            layout.validator().display()
-        )),
-        _ => {}
+        ));
+    }
+    for key in keys.current_key().into_iter().chain(keys.next_key()) {
+        remarks.extend(remark_on(&key, &chain, record.as_ref()));
     }
     Ok(remarks)
 }
 
+/// What to know of a validator key that is here, unless it simply votes.
+fn remark_on(key: &[u8; 32], chain: &Chain, record: Option<&OnRecord>) -> Option<String> {
+    let shown = hex::encode(key);
+    let Some((storage, tip, _)) = record else {
+        let mut seats = chain.validators().validators.iter();
+        let seated = seats.any(|seat| seat.public_key == key);
+        return (!seated).then(|| {
+            format!("the genesis gives the validator key {shown} no seat: the node waits until it has joined")
+        });
+    };
+    Some(match Standing::of(key, storage, tip).ok()? {
+        Standing::Seated => return None,
+        Standing::MayJoin { .. } => {
+            format!("the validator key {shown} may join: `sillok member join` seats it")
+        }
+        Standing::NotApproved => not_approved(key),
+        Standing::Ended => {
+            format!("the seat of the validator key {shown} has ended: the next start destroys it")
+        }
+    })
+}
+
+type OnRecord = (Storage, Tip, Roster);
+
 /// `None`: the record cannot be read now, or there is none.
-fn seat_on_record(layout: &Layout, chain: &Chain, node_key: &SecretKey) -> Option<Option<Vec<u8>>> {
+fn record_of(layout: &Layout, chain: &Chain) -> Option<OnRecord> {
     if !layout.data.exists() {
         return None;
     }
@@ -222,7 +250,7 @@ fn seat_on_record(layout: &Layout, chain: &Chain, node_key: &SecretKey) -> Optio
     let storage = Storage::open(&layout.data, chain, Retention::Archive).ok()?;
     let tip = storage.load_tip(chain).ok()?;
     let roster = Roster::read(&storage, &tip).ok()?;
-    Some(seat_of(&roster, node_key))
+    Some((storage, tip, roster))
 }
 
 fn seat_in_genesis(chain: &Chain, node_key: &SecretKey) -> Option<Vec<u8>> {

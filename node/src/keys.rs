@@ -6,9 +6,9 @@
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -196,6 +196,21 @@ impl Drop for StoredKey {
     }
 }
 
+/// Overwrites a key file and removes it; it need not be there. Begun again after a kill it does the rest.
+///
+/// A disk or file system that writes elsewhere keeps the bytes; that is for the operator to know (`docs/operating.md`).
+pub(crate) fn erase(path: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    file.write_all_at(&vec![0; len], 0)?;
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    sync_directory_of(path)
+}
+
 /// Makes the names in the directory of `path` durable: a file's own sync does not.
 pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
@@ -208,7 +223,6 @@ pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     fn refused(contents: &str, mode: u32) -> String {
         let directory = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ pub mod application;
 pub mod join;
 pub mod ordering;
 pub mod signing_record;
+pub mod standing;
 pub mod validator_key;
 
 pub mod storage;

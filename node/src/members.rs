@@ -5,14 +5,16 @@
 
 use crate::ledger::Ledger;
 use crate::network::{Members, NetworkHandle, NodeKey};
+use crate::standing::KeyWatch;
 use crate::storage::{StateAt, Storage, StorageError};
 use prost::Message;
-use sillok_ledger::{StateView, Tip, TreeKey};
+use sillok_ledger::{MEMBERSHIP_DELAY, StateView, Tip, TreeKey};
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A record whose last block is older than this may not know who is a member now.
 const STALE_AFTER_MS: u64 = 60_000;
@@ -20,8 +22,10 @@ const STALE_AFTER_MS: u64 = 60_000;
 const STALE_HEARTBEATS: u64 = 6;
 /// How often that is looked at when no block comes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Heights that this may be late in looking.
-const HEIGHTS_AT_ONCE: u64 = 16;
+/// How often the keys in the node's directory are looked up on the record.
+const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(60);
+/// Heights in which those who left of late are looked for: at ten blocks a second they are more than [`LEAVING_MS`].
+const LEAVING_HEIGHTS: u64 = 10_000;
 /// How long a validator that left may ask for the blocks up to its last, by ledger time.
 const LEAVING_MS: u64 = 600_000;
 
@@ -32,6 +36,8 @@ pub struct Roster {
     pub validators: BTreeMap<NodeKey, Vec<u8>>,
     /// Nodes of operators that may join or take over, and of observers.
     pub others: BTreeSet<NodeKey>,
+    /// Nodes of validators that left of late, each with the last height that its key voted at.
+    pub leaving: BTreeMap<NodeKey, u64>,
     /// Nodes that the record calls archives.
     pub archives: Vec<NodeKey>,
     /// Operators that hold a seat in the latest set that is fixed.
@@ -94,8 +100,55 @@ impl Roster {
             let observer = record.and_then(|record| record.observer);
             roster.archives.extend(observer.is_some_and(|one| one.archive).then_some(node));
         }
+        roster.leaving = left_of_late(storage, tip)?;
+        // Who was admitted anew, or has another key, is no stranger.
+        let Self { validators, others, leaving, .. } = &mut roster;
+        leaving.retain(|node, _| !validators.contains_key(node) && !others.contains(node));
         Ok(roster)
     }
+
+    /// What the network is to know of the members after `tip` at `now_ms` of the machine's clock.
+    #[must_use]
+    pub fn for_network(&self, tip: &Tip, heartbeat_ms: u64, now_ms: u64) -> Members {
+        // An idle network makes a block every heartbeat, and no more.
+        let stale_after_ms = STALE_AFTER_MS.max(heartbeat_ms.saturating_mul(STALE_HEARTBEATS));
+        Members {
+            validators: self.validators.keys().copied().collect(),
+            others: self.others.clone(),
+            leaving: self.leaving.clone(),
+            stale: tip.header.time_ms.saturating_add(stale_after_ms) < now_ms,
+        }
+    }
+}
+
+/// The nodes whose validator keys went out of the set, each with its last height: that of the header that names a set
+/// without it for the next height.
+fn left_of_late(storage: &Storage, tip: &Tip) -> Result<BTreeMap<NodeKey, u64>, StorageError> {
+    let mut left = BTreeMap::new();
+    let set = |hash: &[u8]| {
+        let set = Hash::from_slice(hash).map_or(Ok(None), |hash| storage.validator_set(&hash));
+        Ok::<_, StorageError>(set?.unwrap_or_default().validators)
+    };
+    let from = tip.height().saturating_sub(LEAVING_HEIGHTS);
+    for last_height in storage.set_changes(from, usize::MAX)? {
+        let Some(header) = storage.header(last_height)? else { continue };
+        if header.time_ms.saturating_add(LEAVING_MS) <= tip.header.time_ms {
+            continue;
+        }
+        let after = set(&header.next_validator_set_hash)?;
+        let stays = |key: &[u8]| after.iter().any(|one| one.public_key == key);
+        // The state that still names its node for this key: before the block that took the seat, if it is kept.
+        let state = storage.at(last_height.saturating_sub(MEMBERSHIP_DELAY));
+        for validator in set(&header.validator_set_hash)? {
+            if !stays(&validator.public_key)
+                && let Some(operator) = Operator::read(&state, &validator.organization)?
+                && let Some(node) = operator.node_of(&validator.public_key)
+            {
+                left.insert(node, last_height);
+            }
+        }
+    }
+    Ok(left)
 }
 
 fn count(len: usize) -> u32 {
@@ -103,14 +156,17 @@ fn count(len: usize) -> u32 {
 }
 
 /// What the record has about an operator's nodes.
-struct Operator {
+pub(crate) struct Operator {
     keys: v1::Operator,
     pending: Option<v1::PendingKey>,
     previous_node_key: Vec<u8>,
 }
 
 impl Operator {
-    fn read(state: &StateAt<'_>, organization: &[u8]) -> Result<Option<Self>, StorageError> {
+    pub(crate) fn read(
+        state: &StateAt<'_>,
+        organization: &[u8],
+    ) -> Result<Option<Self>, StorageError> {
         let Some(organization) = Hash::from_slice(organization) else { return Ok(None) };
         let record: Option<v1::OperatorRecord> = leaf(state, &TreeKey::operator(&organization))?;
         let Some(v1::OperatorRecord { operator: Some(keys), pending, previous_node_key, .. }) =
@@ -136,7 +192,7 @@ impl Operator {
     }
 
     /// What may still join. Dates are compared, never swept (PROTOCOL §2.5).
-    fn may_join(&self, tip: &Tip) -> Option<&v1::PendingKey> {
+    pub(crate) fn may_join(&self, tip: &Tip) -> Option<&v1::PendingKey> {
         self.pending.as_ref().filter(|pending| tip.header.time_ms < pending.expires_ms)
     }
 
@@ -146,7 +202,7 @@ impl Operator {
     }
 }
 
-fn leaf<M: Message + Default>(
+pub(crate) fn leaf<M: Message + Default>(
     state: &StateAt<'_>,
     key: &TreeKey,
 ) -> Result<Option<M>, StorageError> {
@@ -157,53 +213,16 @@ fn leaf<M: Message + Default>(
         .map_err(|error| StorageError::Damaged { reason: error.to_string() })
 }
 
-/// What the network is to know, and who left of late.
-#[derive(Debug, Default)]
-pub struct Following {
-    roster: Roster,
-    height: u64,
-    /// Nodes that left: their last height, and the ledger time from which on they are forgotten.
-    leaving: BTreeMap<NodeKey, (u64, u64)>,
-}
-
-impl Following {
-    /// Takes note of the members after `tip`; what the network is to know of them at `now_ms` of the machine's clock.
-    pub fn note(&mut self, roster: Roster, tip: &Tip, heartbeat_ms: u64, now_ms: u64) -> Members {
-        let time_ms = tip.header.time_ms;
-        // A validator of this height that is none of the next two has voted its last. Of one that left while we were far
-        // behind nobody here can say which it was; a few heights may go by at once.
-        if self.height > 0 && tip.height() <= self.height + HEIGHTS_AT_ONCE {
-            for node in self.roster.validators.keys() {
-                if !roster.validators.contains_key(node) {
-                    self.leaving.insert(*node, (tip.height(), time_ms + LEAVING_MS));
-                }
-            }
-        }
-        self.leaving.retain(|node, (_, until_ms)| {
-            time_ms < *until_ms
-                && !roster.validators.contains_key(node)
-                && !roster.others.contains(node)
-        });
-        (self.roster, self.height) = (roster, tip.height());
-        let stale_after_ms = STALE_AFTER_MS.max(heartbeat_ms.saturating_mul(STALE_HEARTBEATS));
-        Members {
-            validators: self.roster.validators.keys().copied().collect(),
-            others: self.roster.others.clone(),
-            leaving: self.leaving.iter().map(|(node, (last, _))| (*node, *last)).collect(),
-            stale: time_ms.saturating_add(stale_after_ms) < now_ms,
-        }
-    }
-}
-
 /// Follows the record: after every block the network keeps the connections of those who are members then, and the doors
-/// know of them.
+/// know of them. Now and then the log is told of keys that wait.
 pub async fn follow(
     ledger: Arc<Ledger>,
     network: NetworkHandle,
-    mut following: Following,
+    mut keys: KeyWatch,
     shown: watch::Sender<Roster>,
     stop: watch::Receiver<bool>,
 ) {
+    let mut looked: Option<Instant> = None;
     let mut tips = ledger.watch_tip();
     let mut stop = stop;
     let heartbeat_ms = ledger.chain.parameters().heartbeat_ms;
@@ -222,7 +241,18 @@ pub async fn follow(
                     changed
                 });
                 let now_ms = ledger.clock().now_ms();
-                let members = following.note(roster, &tip, heartbeat_ms, now_ms);
+                let members = roster.for_network(&tip, heartbeat_ms, now_ms);
+                // A record that is far behind knows of no approval yet.
+                let due = looked.is_none_or(|at| at.elapsed() > LOOK_AT_KEYS_EVERY);
+                if !members.stale && due {
+                    looked = Some(Instant::now());
+                    let ledger = ledger.clone();
+                    let look = move || keys.look(&ledger).map(|()| keys);
+                    match tokio::task::spawn_blocking(look).await {
+                        Ok(Ok(back)) => keys = back,
+                        _ => return,
+                    }
+                }
                 if network.set_members(members).await.is_err() {
                     return;
                 }

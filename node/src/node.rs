@@ -18,7 +18,7 @@ use crate::join::{self, JoinError};
 use crate::joining::{self, Joined};
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
-use crate::members::{self, Following, Roster};
+use crate::members::{self, Roster};
 use crate::mempool::Limits;
 use crate::network::{
     ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
@@ -26,6 +26,7 @@ use crate::network::{
 };
 use crate::ordering::{Ordering, OrderingError};
 use crate::signing_record::SigningRecordError;
+use crate::standing::{KeyWatch, Standing};
 use crate::storage::{Retention, Storage, StorageError};
 use crate::validator_key::{Found, ValidatorKeys};
 use crate::{keys, keys::SecretKey};
@@ -254,9 +255,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     ledger.set_execution_fault(settings.faults.execution.clone());
     let (tip, now_ms) = (ledger.tip(), ledger.clock().now_ms());
     let roster = Roster::read(&ledger.storage, &tip)?;
-    warn_if_key_is_missing(&found, &roster, &node_key);
-    let mut following = Following::default();
-    let members = following.note(roster.clone(), &tip, parameters.heartbeat_ms, now_ms);
+    let seat = seat_of(&roster, &node_key);
+    let members = roster.for_network(&tip, parameters.heartbeat_ms, now_ms);
     let network = Network::start(NetworkConfig {
         key: node_key,
         genesis_hash,
@@ -300,6 +300,13 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
             return Ok(());
         }
     }
+    // By the tip that ordering starts at.
+    let found = keys.retire(found, |key| {
+        let standing = Standing::of(key, &ledger.storage, &ledger.tip())?;
+        Ok::<_, NodeError>(standing == Standing::Ended)
+    })?;
+    warn_if_key_is_missing(&found, seat.as_deref());
+    let watched = KeyWatch::new(keys.clone());
     let (ordering, status) = {
         let (ledger, handle) = (ledger.clone(), network.handle.clone());
         #[cfg(feature = "testing")]
@@ -337,7 +344,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let following = tokio::spawn(members::follow(
         ledger.clone(),
         network.handle.clone(),
-        following,
+        watched,
         shown,
         ended.clone(),
     ));
@@ -373,22 +380,14 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
 
 /// The record says that this node's operator has a seat, and there is no key to vote with: its directory was lost, and the
 /// network is without a vote that it counts on.
-fn warn_if_key_is_missing(found: &Found, roster: &Roster, node_key: &SecretKey) {
-    let Some(seat) = seat_of(roster, node_key) else { return };
-    let here = match found {
-        Found::Key(opened) => opened.record.key().public().to_vec(),
-        Found::None | Found::Ended { .. } => Vec::new(),
-    };
-    if here.is_empty() {
-        tracing::warn!(
-            event = "key_missing",
-            key = %hex::encode(seat),
-            "this node's operator has a seat and its validator key is not here: the node is an observer and its vote is \
-             missing; if the key is lost, make another with `sillok-node keys validator` and re-key"
-        );
-    } else if here != seat {
-        tracing::info!(event = "key_waits", key = %hex::encode(here), "the key here has no seat yet");
-    }
+fn warn_if_key_is_missing(found: &Found, seat: Option<&[u8]>) {
+    let (Found::None | Found::Ended { .. }, Some(seat)) = (found, seat) else { return };
+    tracing::warn!(
+        event = "key_missing",
+        key = %hex::encode(seat),
+        "this node's operator has a seat and its validator key is not here: the node is an observer and its vote is missing; \
+         if the key is lost, make another with `sillok-node keys validator` and re-key"
+    );
 }
 
 /// The validator key of the seat that the operator of this node has.

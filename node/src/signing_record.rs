@@ -24,7 +24,7 @@
 //!
 //! Which messages are logged, and when a sync is owed, is the consensus host's to decide, not decided here.
 
-use crate::keys::{KeyError, SecretKey, sync_directory_of};
+use crate::keys::{self, KeyError, SecretKey, sync_directory_of};
 use crate::lock::{DirectoryLock, LockError};
 use sillok_proto::v1::{self, WalEntry};
 use sillok_proto::{Hash, decode, encode};
@@ -34,7 +34,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Name of the key file in the directory.
-const KEY_FILE: &str = "validator.key";
+pub(crate) const KEY_FILE: &str = "validator.key";
 /// Name of the note that the key is destroyed.
 const ENDED_FILE: &str = "ended";
 /// Name of the log in the directory.
@@ -69,6 +69,19 @@ pub enum SigningRecordError {
     Exists {
         /// The validator directory.
         directory: PathBuf,
+    },
+    /// The key after the present one is there already.
+    #[error(
+        "{directory} holds the next validator key already, {key}: have it join with `sillok member rekey --validator-key {key}` \
+         and `sillok member join`; or, if `sillok member list` does not show it and it never shall join, remove {directory} \
+         and make another",
+        directory = directory.display(), key = key_or_unknown(key)
+    )]
+    NextExists {
+        /// Its directory.
+        directory: PathBuf,
+        /// The key, where it can be read.
+        key: Option<[u8; 32]>,
     },
     /// The node has no validator directory; it is an observer, or its disk was lost.
     #[error("there is no validator key at {directory}; make one with `sillok-node init`", directory = directory.display())]
@@ -178,6 +191,10 @@ pub enum SigningRecordError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn key_or_unknown(key: &Option<[u8; 32]>) -> String {
+    key.map_or_else(|| "KEY".to_owned(), hex::encode)
 }
 
 /// What [`SigningRecord::open`] found.
@@ -329,25 +346,25 @@ impl SigningRecord {
     ///
     /// [`SigningRecordError`]: the disk failed. The next open goes on with it.
     pub fn destroy(self, last_height: u64) -> Result<(), SigningRecordError> {
-        let path = self.directory.join(ENDED_FILE);
-        let io = |source| SigningRecordError::Io { path: path.clone(), source };
-        let note = serde_json::json!({
-            "validator_key": hex::encode(self.key.public()),
-            "genesis_hash": self.genesis_hash.to_string(),
-            "last_height": last_height,
-        });
-        // First the note: from here on no open gives the key out.
-        let write = || -> io::Result<()> {
-            let mut file = match create_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-                made => made?,
-            };
-            file.write_all(format!("{note}\n").as_bytes())?;
-            file.sync_all()?;
-            sync_directory_of(&path)
-        };
-        write().map_err(io)?;
-        erase_key(&self.directory)
+        let validator = self.key.public();
+        write_ended(&self.directory, &self.genesis_hash, Some(validator), Some(last_height))?;
+        erase_key(&self.directory)?;
+        Ok(())
+    }
+
+    /// Destroys a key that never signs again, whatever is wrong with its record: it was lost or is damaged, or the key has
+    /// no use any more. A key that nobody needs is only there to be found.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningRecordError`]: the disk failed, or another process uses the directory. Begun again it does the rest.
+    pub fn discard(directory: &Path, genesis_hash: &Hash) -> Result<(), SigningRecordError> {
+        let _lock = DirectoryLock::acquire(directory)?;
+        // For people; a file that holds no key is erased as well.
+        let key = SecretKey::read(&directory.join(KEY_FILE)).ok();
+        write_ended(directory, genesis_hash, key.map(|key| key.public()), None)?;
+        erase_key(directory)?;
+        Ok(())
     }
 
     /// The validator key.
@@ -513,21 +530,41 @@ fn ended(directory: &Path) -> Result<Option<u64>, SigningRecordError> {
     }
 }
 
-/// Overwrites the key file and removes it.
-fn erase_key(directory: &Path) -> Result<(), SigningRecordError> {
+/// Overwrites and removes the key of a validator directory, if it holds one. Whether it did.
+///
+/// # Errors
+///
+/// [`SigningRecordError::Io`].
+pub(crate) fn erase_key(directory: &Path) -> Result<bool, SigningRecordError> {
     let path = directory.join(KEY_FILE);
-    let erase = || -> io::Result<()> {
-        let file = match OpenOptions::new().write(true).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened?,
+    let there = path.exists();
+    keys::erase(&path).map_err(|source| SigningRecordError::Io { path, source })?;
+    Ok(there)
+}
+
+/// Notes that the key is destroyed, or is to be: from here on no open gives it out.
+fn write_ended(
+    directory: &Path,
+    genesis_hash: &Hash,
+    validator: Option<[u8; 32]>,
+    last_height: Option<u64>,
+) -> Result<(), SigningRecordError> {
+    let path = directory.join(ENDED_FILE);
+    let note = serde_json::json!({
+        "validator_key": validator.map(hex::encode),
+        "genesis_hash": genesis_hash.to_string(),
+        "last_height": last_height,
+    });
+    let write = || -> io::Result<()> {
+        let mut file = match create_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made?,
         };
-        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        file.write_all_at(&vec![0; len], 0)?;
+        file.write_all(format!("{note}\n").as_bytes())?;
         file.sync_all()?;
-        fs::remove_file(&path)?;
         sync_directory_of(&path)
     };
-    erase().map_err(|source| SigningRecordError::Io { path: path.clone(), source })
+    write().map_err(|source| SigningRecordError::Io { path: path.clone(), source })
 }
 
 /// Creates a log file, readable by its owner alone.

@@ -2,9 +2,14 @@
 //!
 //! A key and its signing record are one directory. A re-key makes a second one beside it: the old key votes until the
 //! height before the new one's first, is destroyed then, and the new one takes its place, without a stop. A directory
-//! whose key is spent is kept under another name, for its record may be asked for.
+//! whose key is spent is kept under another name, for its record may be asked for; its key is not kept.
+//!
+//! A key that never signs again is on no disk: it is noted as ended, erased and only then put aside, and every start goes
+//! on with what a kill left between these. Nor does a start rest on what the node saw while it ran: [`ValidatorKeys::retire`]
+//! asks the record whether a key's seat has ended.
 
-use crate::signing_record::{Opened, SigningRecord, SigningRecordError};
+use crate::keys::{KeyError, SecretKey};
+use crate::signing_record::{KEY_FILE, Opened, SigningRecord, SigningRecordError, erase_key};
 use sillok_proto::Hash;
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +30,7 @@ pub enum Found {
     None,
     /// Its key was destroyed after this height.
     Ended {
-        /// The last height it voted at.
+        /// The last height it voted at; 0 where that is not known.
         last_height: u64,
     },
     /// A key and its record.
@@ -39,24 +44,29 @@ impl ValidatorKeys {
         Self { current: current.to_owned(), next: with_suffix(current, ".next"), genesis_hash }
     }
 
-    /// The key that votes, or will. A key that can never sign again gives way to the next one.
+    /// The key that votes, or will. A key that can never sign again is destroyed and gives way to the next one.
     ///
     /// # Errors
     ///
     /// [`SigningRecordError`]: whatever makes it unsafe to sign, and no next key is there.
     pub fn open(&self) -> Result<Found, SigningRecordError> {
+        self.erase_what_was_put_aside()?;
         if !self.current.exists() {
             return if self.next.exists() { self.take_next("lost") } else { Ok(Found::None) };
         }
         match SigningRecord::open(&self.current, self.genesis_hash) {
             Ok(opened) => Ok(Found::Key(Box::new(opened))),
+            Err(SigningRecordError::Ended { last_height, .. }) => self.after_end(last_height),
+            // Somebody took the key out, as one does whose node cannot learn any more that its seat has ended.
+            Err(SigningRecordError::Key(KeyError::Missing { .. })) => self.after_end(0),
             Err(
-                SigningRecordError::Ended { .. }
-                | SigningRecordError::RecordMissing { .. }
+                SigningRecordError::RecordMissing { .. }
                 | SigningRecordError::WrongKey { .. }
                 | SigningRecordError::Damaged { .. },
-            ) if self.next.exists() => self.take_next("spent"),
-            Err(SigningRecordError::Ended { last_height, .. }) => Ok(Found::Ended { last_height }),
+            ) if self.next.exists() => {
+                SigningRecord::discard(&self.current, &self.genesis_hash)?;
+                self.take_next("spent")
+            }
             Err(error) => Err(error),
         }
     }
@@ -74,17 +84,68 @@ impl ValidatorKeys {
         }
     }
 
+    /// Destroys what was found as long as the record says that the key's seat has ended, and goes on with the next.
+    ///
+    /// The host destroys a key that it saw voting its last height. It saw nothing where the node was killed at that
+    /// height, joined by a snapshot past it, or never voted with the key; the record knows (PROTOCOL §6.2).
+    ///
+    /// # Errors
+    ///
+    /// [`SigningRecordError`], or that of `has_ended`.
+    pub fn retire<E: From<SigningRecordError>>(
+        &self,
+        mut found: Found,
+        has_ended: impl Fn(&[u8; 32]) -> Result<bool, E>,
+    ) -> Result<Found, E> {
+        if let Some(next) = self.next_key()
+            && has_ended(&next)?
+        {
+            SigningRecord::discard(&self.next, &self.genesis_hash)?;
+            self.put_aside(&self.next, "spent")?;
+            say_destroyed(0);
+        }
+        while let Found::Key(opened) = found {
+            if !has_ended(&opened.record.key().public())? {
+                return Ok(Found::Key(opened));
+            }
+            let last_height = opened.height;
+            opened.record.destroy(last_height)?;
+            say_destroyed(last_height);
+            found = self.after_end(last_height)?;
+        }
+        Ok(found)
+    }
+
+    /// The key in `validator/`.
+    #[must_use]
+    pub fn current_key(&self) -> Option<[u8; 32]> {
+        key_in(&self.current)
+    }
+
+    /// The key that waits in `validator.next/`.
+    #[must_use]
+    pub fn next_key(&self) -> Option<[u8; 32]> {
+        key_in(&self.next)
+    }
+
+    /// `what` is spent: its key is erased already.
+    fn put_aside(&self, what: &Path, why: &str) -> Result<(), SigningRecordError> {
+        let mut aside = with_suffix(&self.current, &format!(".{why}"));
+        for nth in 2..1_000 {
+            if !aside.exists() {
+                break;
+            }
+            aside = with_suffix(&self.current, &format!(".{why}.{nth}"));
+        }
+        fs::rename(what, &aside)
+            .and_then(|()| sync_parent(&self.current))
+            .map_err(|source| SigningRecordError::Io { path: what.to_owned(), source })
+    }
+
     fn take_next(&self, why: &str) -> Result<Found, SigningRecordError> {
         let io = |source| SigningRecordError::Io { path: self.current.clone(), source };
         if self.current.exists() {
-            let mut aside = with_suffix(&self.current, &format!(".{why}"));
-            for nth in 2..1_000 {
-                if !aside.exists() {
-                    break;
-                }
-                aside = with_suffix(&self.current, &format!(".{why}.{nth}"));
-            }
-            fs::rename(&self.current, &aside).map_err(io)?;
+            self.put_aside(&self.current, why)?;
         }
         fs::rename(&self.next, &self.current).map_err(io)?;
         sync_parent(&self.current).map_err(io)?;
@@ -92,18 +153,47 @@ impl ValidatorKeys {
         Ok(Found::Key(Box::new(opened)))
     }
 
+    /// What was put aside signs no more. A key that lies there was put there by an earlier release, or by hand.
+    fn erase_what_was_put_aside(&self) -> Result<(), SigningRecordError> {
+        let parent = parent_of(&self.current);
+        let Some(name) = self.current.file_name().map(|name| name.to_string_lossy()) else {
+            return Ok(());
+        };
+        // No directory yet: nothing is there.
+        let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let there = entry.file_name();
+            let there = there.to_string_lossy();
+            let why = there.strip_prefix(name.as_ref()).unwrap_or_default();
+            if (why.starts_with(".spent") || why.starts_with(".ended-"))
+                && erase_key(&entry.path())?
+            {
+                say_destroyed(0);
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a new key with an empty record: in `validator/` where there is none, else in `validator.next/`. The place
     /// and the key.
     ///
     /// # Errors
     ///
-    /// [`SigningRecordError::Exists`] if a next key waits already.
+    /// [`SigningRecordError::NextExists`] if a next key waits already.
     pub fn make(&self) -> Result<(PathBuf, [u8; 32]), SigningRecordError> {
-        let key = crate::keys::SecretKey::generate()?;
+        if self.next.exists() {
+            let (directory, key) = (self.next.clone(), self.next_key());
+            return Err(SigningRecordError::NextExists { directory, key });
+        }
+        let key = SecretKey::generate()?;
         let place = if self.current.exists() { &self.next } else { &self.current };
         SigningRecord::create(place, self.genesis_hash, &key.seed())?;
         Ok((place.clone(), key.public()))
     }
+}
+
+fn key_in(directory: &Path) -> Option<[u8; 32]> {
+    SecretKey::read(&directory.join(KEY_FILE)).ok().map(|key| key.public())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -112,11 +202,20 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
+    File::open(parent_of(path))?.sync_all()
+}
+
+fn say_destroyed(height: u64) {
+    tracing::warn!(
+        event = "key_destroyed",
+        height,
+        "a validator key that never signs again was destroyed"
+    );
 }
 
 #[cfg(test)]
@@ -171,7 +270,10 @@ mod tests {
         let (_, first) = keys.make().unwrap();
         let (place, second) = keys.make().unwrap();
         assert!(place.ends_with("validator.next"));
-        assert!(matches!(keys.make(), Err(SigningRecordError::Exists { .. })), "one waits already");
+        assert!(
+            matches!(keys.make(), Err(SigningRecordError::NextExists { .. })),
+            "one waits already"
+        );
         let found = keys.open().unwrap();
         let Found::Key(opened) = found else { panic!("{found:?}") };
         assert_eq!(opened.record.key().public(), first);
@@ -191,5 +293,154 @@ mod tests {
         assert!(matches!(keys.open(), Err(SigningRecordError::RecordMissing { .. })));
         let (_, second) = keys.make().unwrap();
         assert_eq!(key_of(keys.open().unwrap()), second);
+    }
+
+    const LAST: u64 = 9;
+
+    /// A node's directory with a key that voted up to [`LAST`], its secret, and the key after it.
+    struct Rekeyed {
+        directory: tempfile::TempDir,
+        keys: ValidatorKeys,
+        old: [u8; 32],
+        secret: String,
+        new: [u8; 32],
+    }
+
+    fn rekeyed() -> Rekeyed {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = ValidatorKeys::new(&directory.path().join("validator"), Hash([7; 32]));
+        let (_, old) = keys.make().unwrap();
+        let Found::Key(mut opened) = keys.open().unwrap() else { panic!("it was made") };
+        let secret = hex::encode(opened.record.key().seed().as_slice());
+        opened.record.reset(LAST).unwrap();
+        opened.record.sync().unwrap();
+        drop(opened);
+        let (_, new) = keys.make().unwrap();
+        Rekeyed { directory, keys, old, secret, new }
+    }
+
+    impl Rekeyed {
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        /// Starts the node, whose record says that the seat of the old key has ended.
+        fn start(&self) -> Found {
+            let found = self.keys.open().unwrap();
+            let ended = |key: &[u8; 32]| Ok::<_, SigningRecordError>(*key == self.old);
+            self.keys.retire(found, ended).unwrap()
+        }
+
+        fn assert_only_the_new_key(&self, state: &str) {
+            // Twice: the second start finds nothing left to do.
+            for _ in 0..2 {
+                assert_eq!(key_of(self.start()), self.new, "{state}");
+                assert!(!holds(self.directory.path(), &self.secret), "{state}");
+                assert!(!self.path("validator.next").exists(), "{state}");
+            }
+        }
+    }
+
+    /// Does any file below this directory hold the secret?
+    fn holds(directory: &Path, secret: &str) -> bool {
+        fs::read_dir(directory).unwrap().any(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                return holds(&path, secret);
+            }
+            String::from_utf8_lossy(&fs::read(path).unwrap()).contains(secret)
+        })
+    }
+
+    #[test]
+    fn killed_at_any_step_of_a_takeover_the_old_key_is_gone_at_the_next_start() {
+        let note = "{\"last_height\":9}\n";
+        type Step = fn(&Rekeyed, &str);
+        let steps: [(&str, Step); 8] = [
+            ("before anything", |_, _| {}),
+            ("the note is empty", |node, _| {
+                fs::write(node.path("validator/ended"), "").unwrap();
+            }),
+            ("the note is torn", |node, note| {
+                fs::write(node.path("validator/ended"), &note[..7]).unwrap();
+            }),
+            ("the note is written", |node, note| {
+                fs::write(node.path("validator/ended"), note).unwrap();
+            }),
+            ("the key is overwritten", |node, note| {
+                fs::write(node.path("validator/ended"), note).unwrap();
+                fs::write(node.path("validator/validator.key"), [0; 40]).unwrap();
+            }),
+            ("the key is removed", |node, note| {
+                fs::write(node.path("validator/ended"), note).unwrap();
+                fs::remove_file(node.path("validator/validator.key")).unwrap();
+            }),
+            ("it is put aside", |node, note| {
+                fs::write(node.path("validator/ended"), note).unwrap();
+                fs::remove_file(node.path("validator/validator.key")).unwrap();
+                fs::rename(node.path("validator"), node.path("validator.ended-9")).unwrap();
+            }),
+            ("the new one has its place", |node, note| {
+                fs::write(node.path("validator/ended"), note).unwrap();
+                fs::remove_file(node.path("validator/validator.key")).unwrap();
+                fs::rename(node.path("validator"), node.path("validator.ended-9")).unwrap();
+                fs::rename(node.path("validator.next"), node.path("validator")).unwrap();
+            }),
+        ];
+        for (state, step) in steps {
+            let node = rekeyed();
+            assert!(holds(node.directory.path(), &node.secret));
+            step(&node, note);
+            node.assert_only_the_new_key(state);
+        }
+    }
+
+    #[test]
+    fn a_spent_key_is_erased_before_it_is_put_aside_and_wherever_it_was_put_before() {
+        // Its record is lost, so it can never sign; then what an earlier release left, key and all.
+        let lost: fn(&Rekeyed) = |node| fs::remove_file(node.path("validator/wal")).unwrap();
+        let left: fn(&Rekeyed) = |node| {
+            fs::rename(node.path("validator"), node.path("validator.spent")).unwrap();
+        };
+        let left_again: fn(&Rekeyed) = |node| {
+            fs::rename(node.path("validator"), node.path("validator.ended-9.2")).unwrap();
+            fs::rename(node.path("validator.next"), node.path("validator")).unwrap();
+        };
+        for (state, change) in [("lost", lost), ("left", left), ("left again", left_again)] {
+            let node = rekeyed();
+            change(&node);
+            // Without asking the record.
+            assert_eq!(key_of(node.keys.open().unwrap()), node.new, "{state}");
+            node.assert_only_the_new_key(state);
+        }
+    }
+
+    #[test]
+    fn a_key_that_never_voted_is_destroyed_too_when_its_seat_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = ValidatorKeys::new(&directory.path().join("validator"), Hash([7; 32]));
+        let (_, only) = keys.make().unwrap();
+        let start = |ended: &[[u8; 32]]| {
+            let has_ended = |key: &[u8; 32]| Ok::<_, SigningRecordError>(ended.contains(key));
+            keys.retire(keys.open().unwrap(), has_ended).unwrap()
+        };
+        assert_eq!(key_of(start(&[])), only);
+        // One that waits for a seat that it had already goes first.
+        let (_, next) = keys.make().unwrap();
+        assert_eq!(keys.next_key(), Some(next));
+        assert_eq!(key_of(start(&[next])), only);
+        assert!(directory.path().join("validator.spent").join("ended").exists());
+        assert_eq!(keys.next_key(), None);
+        assert!(matches!(start(&[only]), Found::Ended { last_height: 0 }));
+        assert!(matches!(start(&[only]), Found::Ended { last_height: 0 }));
+    }
+
+    #[test]
+    fn a_key_taken_out_by_hand_leaves_an_observer() {
+        let node = rekeyed();
+        fs::remove_file(node.path("validator/validator.key")).unwrap();
+        assert_eq!(key_of(node.keys.open().unwrap()), node.new);
+        fs::remove_file(node.path("validator/validator.key")).unwrap();
+        assert!(matches!(node.keys.open().unwrap(), Found::Ended { last_height: 0 }));
     }
 }

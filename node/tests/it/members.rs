@@ -1,13 +1,14 @@
 //! Who is a member, as the network and the doors are told it.
 
 use super::support::{
-    GOVERNANCE, build, commit, commit_one, governance, now_ms, open, operator, point,
+    GOVERNANCE, VALIDATOR, build, build_by, commit, commit_one, governance, now_ms, open, operator,
+    point,
 };
-use sillok_ledger::Tip;
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::Ledger;
-use sillok_node::members::{Following, Roster};
+use sillok_node::members::Roster;
 use sillok_node::network::NodeKey;
+use sillok_node::standing::Standing;
 use sillok_proto::v1;
 use sillok_proto::v1::operation::Operation;
 use std::collections::BTreeMap;
@@ -18,46 +19,12 @@ fn node(seed: u8) -> NodeKey {
     NodeKey::from_bytes(&SecretKey::from_seed(&[seed; 32]).public()).unwrap()
 }
 
-fn roster(validators: &[u8], others: &[u8]) -> Roster {
-    Roster {
-        validators: validators.iter().map(|seed| (node(*seed), vec![*seed; 32])).collect(),
-        others: others.iter().map(|seed| node(*seed)).collect(),
-        ..Roster::default()
-    }
-}
-
-/// A tip as it would be at a height and time.
-fn at(height: u64, time_ms: u64) -> Tip {
-    let directory = tempfile::tempdir().unwrap();
-    let mut tip = (*open(directory.path()).tip()).clone();
-    (tip.header.height, tip.header.time_ms) = (height, time_ms);
-    tip
-}
-
-#[test]
-fn who_has_left_may_learn_its_last_height_for_a_while() {
-    let mut following = Following::default();
-    let mut leaving = |height, time_ms, roster| {
-        following.note(roster, &at(height, time_ms), HEARTBEAT_MS, time_ms).leaving
-    };
-    assert!(leaving(7, 1_000, roster(&[1, 2, 3], &[])).is_empty());
-    // Of the block of height 8 on it is in no set of the next two, so 8 was its last.
-    assert_eq!(leaving(8, 2_000, roster(&[1, 2], &[])), BTreeMap::from([(node(3), 8)]));
-    assert_eq!(leaving(9, 500_000, roster(&[1, 2], &[])), BTreeMap::from([(node(3), 8)]));
-    assert!(leaving(10, 700_000, roster(&[1, 2], &[])).is_empty(), "ten minutes are over");
-    // Admitted anew it is no stranger.
-    assert_eq!(leaving(11, 700_001, roster(&[1], &[])), BTreeMap::from([(node(2), 11)]));
-    assert!(leaving(12, 700_002, roster(&[1], &[2])).is_empty());
-    // Far behind, nobody here knows when somebody left.
-    assert!(leaving(1_000, 700_003, roster(&[4], &[])).is_empty());
-}
-
 #[test]
 fn a_record_that_is_older_than_a_minute_does_not_know_who_is_a_member() {
-    let mut following = Following::default();
-    let mut stale = |age_ms: u64| {
-        following.note(roster(&[1], &[]), &at(1, 1_000), HEARTBEAT_MS, 1_000 + age_ms).stale
-    };
+    let directory = tempfile::tempdir().unwrap();
+    let tip = open(directory.path()).tip();
+    let time_ms = tip.header.time_ms;
+    let stale = |age_ms| Roster::default().for_network(&tip, HEARTBEAT_MS, time_ms + age_ms).stale;
     assert!(!stale(0) && !stale(60_000));
     assert!(stale(60_001));
 }
@@ -167,7 +134,47 @@ fn a_node_that_is_replaced_keeps_its_place_as_long_as_it_votes() {
     // The next height is still the old key's.
     let new = (node(REPLACED_NODE), point(REPLACED_KEY));
     assert_eq!(seen(), (BTreeMap::from([(node(4), old_key), new.clone()]), vec![]));
-    let built = build(&ledger, ledger.tip().header.time_ms + 1);
-    commit(&ledger, &built);
+    let next_block = |after_ms| {
+        let proposer = if ledger.tip().height() < 3 { VALIDATOR } else { REPLACED_KEY };
+        let built = build_by(proposer, &ledger, ledger.tip().header.time_ms + after_ms);
+        commit(&ledger, &built);
+    };
+    let standing = |seed| {
+        let key = point(seed).try_into().unwrap();
+        Standing::of(&key, &ledger.storage, &ledger.tip()).unwrap()
+    };
+    assert_eq!(standing(VALIDATOR), Standing::Seated, "for one height more");
+    next_block(1);
     assert_eq!(seen(), (BTreeMap::from([new]), vec![]));
+    assert_eq!(standing(VALIDATOR), Standing::Ended);
+    assert_eq!(standing(REPLACED_KEY), Standing::Seated);
+    // From the record alone, so also after a restart, or when several heights came at once: 3 was its last, for a while.
+    let leaving = || Roster::read(&ledger.storage, &ledger.tip()).unwrap().leaving;
+    let left = BTreeMap::from([(node(4), 3)]);
+    assert_eq!(leaving(), left);
+    next_block(1);
+    next_block(599_998);
+    assert_eq!(leaving(), left);
+    next_block(1);
+    assert_eq!(leaving(), BTreeMap::new(), "ten minutes are over");
+}
+
+#[test]
+fn a_key_that_waits_may_join_while_its_approval_lasts() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    let genesis = *ledger.chain.hash();
+    let standing = |seed| {
+        let key = point(seed).try_into().unwrap();
+        Standing::of(&key, &ledger.storage, &ledger.tip()).unwrap()
+    };
+    let rekey = v1::Rekey { operator: operator(), validator_key: point(NEXT_KEY) };
+    assert_eq!(standing(NEXT_KEY), Standing::NotApproved);
+    let until = now_ms() + 60_000;
+    commit_one(&ledger, governance(&genesis, Operation::Rekey(rekey), GOVERNANCE, until).1);
+    let expires_ms = ledger.tip().header.time_ms + 24 * 3_600_000;
+    assert_eq!(standing(NEXT_KEY), Standing::MayJoin { expires_ms });
+    commit(&ledger, &build(&ledger, expires_ms));
+    assert_eq!(standing(NEXT_KEY), Standing::NotApproved);
+    assert_eq!(standing(VALIDATOR), Standing::Seated);
 }

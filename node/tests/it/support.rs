@@ -92,7 +92,12 @@ pub(crate) fn now_ms() -> u64 {
 
 /// A block of what waits, not committed.
 pub(crate) fn build(ledger: &Ledger, time_ms: u64) -> BuiltBlock {
-    let proposer = secret(VALIDATOR).verifying_key().to_bytes();
+    build_by(VALIDATOR, ledger, time_ms)
+}
+
+/// A block of another proposer.
+pub(crate) fn build_by(proposer: u8, ledger: &Ledger, time_ms: u64) -> BuiltBlock {
+    let proposer = secret(proposer).verifying_key().to_bytes();
     ledger.build(time_ms, &proposer, &BTreeSet::new(), false).unwrap()
 }
 
