@@ -262,7 +262,7 @@ pub enum AdmissionError {
     JoinNotApproved { operator: Hash, key_id: Hash },
     /// The key could have joined earlier.
     #[error(
-        "the validator key of {operator} could join until {expires_ms} ms and ledger time is {time_ms} ms; have a new one approved"
+        "the validator key of {operator} could join until {expires_ms} ms and ledger time is {time_ms} ms; re-key with it again, or have a replacement with it approved"
     )]
     JoinExpired { operator: Hash, expires_ms: u64, time_ms: u64 },
     /// The key holds the seat.

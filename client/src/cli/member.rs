@@ -580,8 +580,10 @@ async fn join(
     let public = &key.public().point;
     let member = members.even_if_stale().by_validator_key(public).ok_or_else(|| {
         Failure::failed(format!(
-            "validator key {} was not approved; see `sillok member list --json` for those that were",
-            hex::encode(public)
+            "validator key {key} may not join: it was not approved, or another was in its place. An operator with a seat goes \
+             on with `sillok member rekey --validator-key {key}`; for one without, a member proposes `sillok member propose \
+             replace` with this key. `sillok member list --json` shows those that may join",
+            key = hex::encode(public)
         ))
     })?;
     let operator = Did::parse(&did_text(client.chain().network(), member.organization))
