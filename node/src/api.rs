@@ -12,6 +12,7 @@ mod resolver;
 mod sets;
 mod state;
 
+use crate::join::Progress;
 use crate::ledger::{Ledger, is_recent_enough};
 use crate::members::Roster;
 use crate::network::NetworkHandle;
@@ -23,7 +24,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tonic::{Code, Status};
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Code, Request, Status};
 
 /// Longest request that is read at all, in bytes. More than a transaction may have, so that one which is too long gets
 /// an answer that says so.
@@ -75,6 +77,8 @@ pub struct Api {
     pub name: String,
     /// Who is a member.
     pub roster: watch::Receiver<Roster>,
+    /// How far the node's snapshot has come, while it joins by one: until then it has no record to answer from.
+    pub joining: watch::Receiver<Option<Progress>>,
     /// Becomes true when the node stops.
     pub stop: watch::Receiver<bool>,
     /// How much is taken on at once.
@@ -127,6 +131,29 @@ impl Api {
         .with("archives", archives.join(","))
     }
 
+    /// Lets calls pass once the node has a record to answer from. Whoever asks before learns that the node is there, and
+    /// asks another.
+    fn gate(&self) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + use<> {
+        let joining = self.joining.clone();
+        move |request| {
+            let Some(progress) = *joining.borrow() else { return Ok(request) };
+            let Progress { height, headers_left, segments_left } = progress;
+            let how_far = if height == 0 {
+                "it looks for peers".to_owned()
+            } else {
+                format!(
+                    "it fetches the state of height {height}, and {headers_left} headers and {segments_left} segments are left"
+                )
+            };
+            let message = format!("this node is joining: {how_far}; ask another node");
+            Err(Refused::new(Code::Unavailable, "JOINING", message, Retry::Later)
+                .with("height", height)
+                .with("headers_left", headers_left)
+                .with("segments_left", segments_left)
+                .into())
+        }
+    }
+
     /// Does what reads the disk or checks signatures beside the tasks that serve sockets, when its turn comes. A panic
     /// is an internal error of this request alone.
     async fn blocking<T: Send + 'static>(
@@ -153,8 +180,18 @@ impl Api {
         listener: tokio::net::TcpListener,
     ) -> Result<(), tonic::transport::Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<DidResolverServer<Self>>().await;
-        health.set_serving::<LedgerServer<Self>>().await;
+        let mut joining = self.joining.clone();
+        tokio::spawn(async move {
+            if joining.borrow().is_some() {
+                health.set_not_serving::<DidResolverServer<Self>>().await;
+                health.set_not_serving::<LedgerServer<Self>>().await;
+            }
+            // A node that stops while it joins never serves.
+            if joining.wait_for(Option::is_none).await.is_ok() {
+                health.set_serving::<DidResolverServer<Self>>().await;
+                health.set_serving::<LedgerServer<Self>>().await;
+            }
+        });
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(sillok_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -163,6 +200,7 @@ impl Api {
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
+        let gate = self.gate();
         let resolver = DidResolverServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -175,8 +213,8 @@ impl Api {
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
             .add_service(health_service)
-            .add_service(resolver)
-            .add_service(ledger);
+            .add_service(InterceptedService::new(resolver, gate.clone()))
+            .add_service(InterceptedService::new(ledger, gate));
         match reflection {
             Ok(reflection) => server = server.add_service(reflection),
             Err(error) => tracing::error!(err = %error, "reflection is off"),

@@ -6,7 +6,9 @@
 //!
 //! A flag wins over `SILLOK_SECTION__KEY`, which wins over the file, which wins over the default.
 
+use crate::join::Trust;
 use crate::network::{ListenAddress, PeerAddress};
+use sillok_proto::Hash;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::fs;
@@ -36,6 +38,8 @@ pub struct Config {
     pub consensus: ConsensusSection,
     /// `[storage]`
     pub storage: StorageSection,
+    /// `[snapshot]`
+    pub snapshot: SnapshotSection,
     /// `[mempool]`
     pub mempool: MempoolSection,
     /// `[telemetry]`
@@ -111,6 +115,15 @@ pub enum History {
         /// How many heights.
         retention_heights: u64,
     },
+}
+
+/// When a new node begins with a snapshot, and what it believes then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSection {
+    /// How many heights ahead its peers are at least.
+    pub behind_min: u64,
+    /// What it trusts before it asks anybody.
+    pub trust: Trust,
 }
 
 /// How much waits to be ordered.
@@ -350,7 +363,8 @@ static SETTINGS: &[Setting] = &[
         Form::Text,
         "archive",
         "How much of the past to keep: \"archive\" keeps all, \"blocks\" all blocks and the state of the latest heights,\n\
-         \"pruned\" blocks and state of the latest heights; a new node then begins with a snapshot of its peers.\n\
+         \"pruned\" blocks and state of the latest heights. A new node that is no archive begins with a snapshot of its peers;\n\
+         with \"blocks\" it fetches the older blocks later.\n\
          The ledger says which validators are archives; a node that is one must keep all.",
     ),
     row(
@@ -358,6 +372,20 @@ static SETTINGS: &[Setting] = &[
         Form::Number,
         "1000000",
         "How many heights these are. No effect on an archive.",
+    ),
+    row(
+        "snapshot.behind_min",
+        Form::Number,
+        "10000",
+        "A new node begins with a snapshot when its peers are more than this many heights ahead; else it executes the blocks.",
+    ),
+    row(
+        "snapshot.trusted_header",
+        Form::Text,
+        "",
+        "What a snapshot is proved from: HEIGHT:HASH of a header that the other operators told you by another way\n\
+         (`sillok checkpoint show`). Empty: the genesis, while it is younger than the network's trusting period of 30 days.\n\
+         This header must be younger than that too. It has no effect once the node has blocks.",
     ),
     row(
         "mempool.bytes_max",
@@ -682,6 +710,10 @@ impl Sources {
                         Kept::Latest => History::Pruned { retention_heights },
                     },
                 },
+                snapshot: SnapshotSection {
+                    behind_min: self.one("snapshot.behind_min", number),
+                    trust: self.one("snapshot.trusted_header", trust),
+                },
                 mempool: MempoolSection {
                     bytes_max: self.one("mempool.bytes_max", at_least_one),
                     transactions_max: self.one("mempool.transactions_max", at_least_one),
@@ -786,6 +818,20 @@ fn name(text: &str) -> Result<String, String> {
 
 fn number<N: FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number that is possible here"))
+}
+
+fn trust(text: &str) -> Result<Trust, String> {
+    if text.is_empty() {
+        return Ok(Trust::Genesis);
+    }
+    let parsed = text.split_once(':').and_then(|(height, hash)| {
+        let height = height.parse::<u64>().ok().filter(|height| *height > 0)?;
+        let hash = hex::decode(hash).ok().and_then(|bytes| Hash::from_slice(&bytes))?;
+        Some(Trust::Checkpoint { height, hash })
+    });
+    parsed.ok_or_else(|| {
+        "must be HEIGHT:HASH, with a hash of 64 hexadecimal digits, or empty".to_owned()
+    })
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -971,6 +1017,21 @@ mod tests {
         assert_eq!(config.storage.history, History::Pruned { retention_heights: 1_000_000 });
         assert!(toml_with(&[("node.nickname", "x")]).is_err());
         assert!(toml_with(&[("node.name", "\"\n")]).is_err());
+    }
+
+    #[test]
+    fn a_trusted_header_is_a_height_and_a_hash() {
+        assert_eq!(Config::default().snapshot.trust, Trust::Genesis);
+        let hash = "ab".repeat(32);
+        let with = |value: &str| load(&format!("[snapshot]\ntrusted_header = \"{value}\"\n"));
+        assert_eq!(
+            with(&format!("250:{hash}")).unwrap().snapshot.trust,
+            Trust::Checkpoint { height: 250, hash: Hash([0xab; 32]) }
+        );
+        for wrong in ["250", &hash, &format!("0:{hash}"), &format!("x:{hash}"), "250:abab"] {
+            let found = with(wrong).unwrap_err().to_string();
+            assert!(found.contains("HEIGHT:HASH"), "{wrong}: {found}");
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ const HEADERS_MAX: u32 = 4_096;
 const LIGHT_BLOCKS_MAX: usize = 100;
 /// Most blocks asked for at once.
 const BLOCKS_ASKED: u32 = 64;
+/// How long to wait after an answer before older blocks are asked for again, in milliseconds.
+pub const BACKFILL_PAUSE_MS: u64 = 100;
 /// Deepest segment: with 2^32 of them the largest tree is many times covered, so a deeper one is a lie.
 const SEGMENT_BITS_MAX: u32 = 32;
 /// A segment is synced at the latest with this one: what a loss of power costs.
@@ -102,9 +104,10 @@ impl Default for Settings {
 }
 
 /// What a node believes before it asks anybody.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trust {
     /// The genesis, while it is younger than the trusting period.
+    #[default]
     Genesis,
     /// A header had out of band, configured by the operator.
     Checkpoint {
@@ -113,6 +116,17 @@ pub enum Trust {
         /// Its hash.
         hash: Hash,
     },
+}
+
+/// How far a snapshot has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Its height; 0 until a peer proved one.
+    pub height: u64,
+    /// Headers yet to be fetched.
+    pub headers_left: u64,
+    /// Segments of the state yet to be fetched, as far as they are known: large ones turn into narrower ones.
+    pub segments_left: usize,
 }
 
 /// What happened. `P` names a peer.
@@ -214,8 +228,11 @@ pub enum JoinError {
         /// Its height.
         height: u64,
     },
-    /// Nothing that peers say can be believed: trust in the genesis has ended, the clock is wrong, or the network forked.
-    #[error("{0}; or configure a checkpoint")]
+    /// Nothing that peers say can be believed: trust in the genesis or the checkpoint has ended, the clock is wrong, or the
+    /// network forked.
+    #[error(
+        "{0}; or set `snapshot.trusted_header` to a newer header that the other operators tell you"
+    )]
     Trust(Box<LightError>),
     /// A certified header does not descend from this node's genesis header.
     #[error(

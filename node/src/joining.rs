@@ -1,12 +1,16 @@
 //! Joining by snapshot in a running node: carries the requests of [`crate::join::Joining`] to peers and their answers
-//! back, before ordering starts at the tip that was installed.
+//! back, before ordering starts at the tip that was installed; and those of [`crate::join::Backfill`] beside ordering.
 //!
 //! What is asked and believed is decided there, not here.
 
-use crate::join::{self, Action, Event, JoinError, Joining, Trust};
+use crate::join::{self, Action, Backfill, Event, Fault, JoinError, Joining, Progress, Trust};
 use crate::ledger::Ledger;
+use crate::members::Roster;
 use crate::network::{NetworkEvent, NetworkEvents, NetworkHandle, NodeKey};
+use crate::ordering::OrderingStatus;
+use sillok_ledger::light::LightError;
 use sillok_proto::v1;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -16,6 +20,9 @@ use tokio::time::Instant;
 const PEERS_WITHIN: Duration = Duration::from_secs(10);
 /// How long after the first tip others may follow: one peer's word must not decide alone.
 const MORE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often the log is told how far the blocks before a snapshot have come.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub enum Joined {
     Stopped,
 }
 
-/// Joins by snapshot if that is worth it, or goes on with one that was not finished.
+/// Joins by snapshot if that is worth it, or goes on with one that was not finished. `shown` is told how far it is.
 ///
 /// # Errors
 ///
@@ -38,6 +45,8 @@ pub async fn join(
     network: &NetworkHandle,
     events: &mut NetworkEvents,
     settings: join::Settings,
+    trust: &Trust,
+    shown: &watch::Sender<Option<Progress>>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Joined, JoinError> {
     let unfinished = join::unfinished(&ledger.storage)?;
@@ -52,7 +61,7 @@ pub async fn join(
     let clock = ledger.clock().clone();
     let chain = ledger.chain.clone();
     let storage = ledger.storage.clone();
-    let mut joining = Joining::new(chain, storage, settings, &Trust::Genesis, clock.now_ms())?;
+    let mut joining = Joining::new(chain, storage, settings, trust, clock.now_ms())?;
     let mut waiting: Vec<Event<NodeKey>> = shell
         .tips
         .iter()
@@ -64,6 +73,7 @@ pub async fn join(
             // It writes to disk.
             let now_ms = clock.now_ms();
             let actions = tokio::task::block_in_place(|| joining.handle(event, now_ms))?;
+            shown.send_replace(Some(joining.progress()));
             if let Some(height) = shell.carry_out(actions, now_ms)? {
                 tracing::info!(event = "joined", height, "the node has the state of this height");
                 return Ok(Joined::At(height));
@@ -85,10 +95,76 @@ pub async fn join(
     }
 }
 
+/// Fetches the blocks from before the snapshot, beside ordering, until all are here or the node stops. Where it was killed
+/// it goes on. Archives are asked, and others only where no archive is connected.
+///
+/// # Errors
+///
+/// [`JoinError`]: the disk.
+pub async fn fetch_old_blocks(
+    ledger: Arc<Ledger>,
+    network: NetworkHandle,
+    settings: join::Settings,
+    peers: watch::Receiver<OrderingStatus>,
+    roster: watch::Receiver<Roster>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), JoinError> {
+    let (mut peers, mut stop) = (peers, stop);
+    let clock = ledger.clock().clone();
+    let mut backfill = Backfill::new(ledger.chain.clone(), ledger.storage.clone(), settings);
+    let mut shell = Shell::new(ledger.clone(), network);
+    let mut said = None;
+    let mut waiting = vec![Event::Tick];
+    while !backfill.is_done()? {
+        if said.is_none_or(|at: Instant| at.elapsed() > SAY_EVERY) {
+            said = Some(Instant::now());
+            let height = ledger.storage.blocks_from()?;
+            tracing::info!(
+                event = "backfill",
+                height,
+                "the blocks below this height are fetched from peers"
+            );
+        }
+        waiting.extend(shell.meet(keepers(&peers.borrow_and_update(), &roster.borrow())));
+        for event in std::mem::take(&mut waiting) {
+            // It checks blocks and writes to disk.
+            let now_ms = clock.now_ms();
+            let actions = tokio::task::block_in_place(|| backfill.handle(event, now_ms))?;
+            shell.carry_out(actions, now_ms)?;
+        }
+        let wake = shell.wake.unwrap_or_else(|| Instant::now() + SAY_EVERY);
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            Some(answer) = shell.answered.recv() => waiting.push(answer),
+            changed = peers.changed() => if changed.is_err() { return Ok(()) },
+            () = tokio::time::sleep_until(wake) => {
+                shell.wake = None;
+                waiting.push(Event::Tick);
+            }
+        }
+    }
+    if said.is_some() {
+        tracing::info!(event = "backfilled", "the blocks of all heights are here");
+    }
+    Ok(())
+}
+
+/// Connected peers that should have the blocks of all heights, with their tips.
+fn keepers(status: &OrderingStatus, roster: &Roster) -> BTreeMap<NodeKey, u64> {
+    let connected = status
+        .peers
+        .iter()
+        .filter_map(|(key, tip)| NodeKey::from_bytes(key).ok().map(|peer| (peer, *tip)));
+    let connected: BTreeMap<NodeKey, u64> = connected.collect();
+    let archives = connected.iter().filter(|(peer, _)| roster.archives.contains(peer));
+    let archives: BTreeMap<NodeKey, u64> = archives.map(|(peer, tip)| (*peer, *tip)).collect();
+    if archives.is_empty() { connected } else { archives }
+}
+
 struct Shell {
     ledger: Arc<Ledger>,
     network: NetworkHandle,
-    tips: std::collections::BTreeMap<NodeKey, u64>,
+    tips: BTreeMap<NodeKey, u64>,
     answers: mpsc::UnboundedSender<Event<NodeKey>>,
     /// As many at most as the machine asked for.
     answered: mpsc::UnboundedReceiver<Event<NodeKey>>,
@@ -127,6 +203,15 @@ impl Shell {
         join::is_far_behind(self.ledger.tip().height(), best, settings)
     }
 
+    /// Who is there now, told as what changed.
+    fn meet(&mut self, now: BTreeMap<NodeKey, u64>) -> Vec<Event<NodeKey>> {
+        let before = std::mem::replace(&mut self.tips, now);
+        let gone = before.keys().filter(|peer| !self.tips.contains_key(peer));
+        let gone = gone.map(|peer| Event::Gone { peer: *peer });
+        let new = self.tips.iter().filter(|(peer, _)| !before.contains_key(peer));
+        gone.chain(new.map(|(peer, tip)| Event::Peer { peer: *peer, tip: *tip })).collect()
+    }
+
     /// What a peer's doing means for joining. Requests of others are refused by dropping them: nothing is here yet.
     fn on_network(&mut self, event: NetworkEvent) -> Option<Event<NodeKey>> {
         match event {
@@ -157,6 +242,18 @@ impl Shell {
         for action in actions {
             match action {
                 Action::Request { peer, request, message } => self.ask(peer, request, message),
+                // The peer lies, or the setting does, and then every honest peer is at odds with it.
+                Action::Fault { peer, fault: Fault::Bundle(error) }
+                    if matches!(*error, LightError::WrongCheckpoint { .. }) =>
+                {
+                    tracing::warn!(
+                        event = "other_checkpoint",
+                        %peer,
+                        err = %error,
+                        "a peer has another header at the height of `snapshot.trusted_header`; if several have, ask the \
+                         other operators again"
+                    );
+                }
                 Action::Fault { peer, fault } => {
                     tracing::debug!(%peer, err = %fault, "a peer gave a part of a snapshot that is none");
                     self.network.ban(peer);

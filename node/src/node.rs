@@ -2,19 +2,20 @@
 //!
 //! | task | does | ends |
 //! |---|---|---|
-//! | joining | fetches the state of a recent height, if the node keeps no more and has none | before ordering |
+//! | joining | fetches the state of a recent height, if the node is no archive and has none | before ordering |
 //! | ordering (a thread of its own) | drives the host; signing record; commits | stop, or an error that ends the process |
 //! | network | the libp2p swarm | after ordering |
 //! | transactions | admits what peers gossip | stop |
 //! | passing on | sends waiting transactions again | stop |
+//! | backfilling | fetches the blocks from before a snapshot, if the node keeps all blocks | when they are here, or stop |
 //! | members | tells the network who is a member, after every block | stop |
-//! | api | gRPC | stop, after open calls |
+//! | api | gRPC; while joining it says so | stop, after open calls |
 //!
 //! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
-use crate::join::{self, JoinError};
+use crate::join::{self, JoinError, Progress};
 use crate::joining::{self, Joined};
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
@@ -24,7 +25,7 @@ use crate::network::{
     ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
     ReceivedTransaction, Transactions,
 };
-use crate::ordering::{Ordering, OrderingError};
+use crate::ordering::{Ordering, OrderingError, OrderingStatus};
 use crate::signing_record::SigningRecordError;
 use crate::standing::{KeyWatch, Standing};
 use crate::storage::{Retention, Storage, StorageError};
@@ -110,8 +111,10 @@ pub struct Settings {
     pub retention: Retention,
     /// How much waits to be ordered.
     pub mempool: Limits,
-    /// How a node that keeps only the latest heights fetches the state instead of every block.
+    /// How a node that is no archive fetches the state instead of executing every block.
     pub snapshot: join::Settings,
+    /// What it believes then before it asks anybody.
+    pub trust: join::Trust,
     /// The wall clock: the machine's, but in tests.
     pub clock: Clock,
     /// What it does that no node should.
@@ -289,14 +292,33 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     // Ends the other tasks, whoever ends first.
     let (ending, ended) = watch::channel(false);
     let (mut stop, mut events) = (stop, network.events);
-    // Who keeps every block executes every block.
-    let wants_snapshot = settings.retention.block_heights().is_some();
+    let (status_shown, status) = watch::channel(OrderingStatus::default());
+    let (shown, roster) = watch::channel(roster);
+    // The doors open at once: who asks before there is a record is told so.
+    let (joining_shown, joining) = watch::channel(Some(Progress::default()));
+    let api = Api {
+        ledger: ledger.clone(),
+        network: network.handle.clone(),
+        ordering: status.clone(),
+        name: settings.name.clone(),
+        roster: roster.clone(),
+        joining,
+        stop: ended.clone(),
+        room: api::Room::default(),
+    };
+    let serving = tokio::spawn(api.serve(listener));
+    // An archive proves any height, so it executes every block; the others may fetch blocks later.
+    let wants_snapshot = settings.retention != Retention::Archive;
     if wants_snapshot || join::unfinished(&ledger.storage)? {
-        let snapshot = settings.snapshot.clone();
+        let (snapshot, trust) = (settings.snapshot.clone(), &settings.trust);
+        let (handle, events) = (&network.handle, &mut events);
         let joined =
-            joining::join(&ledger, &network.handle, &mut events, snapshot, &mut stop).await?;
+            joining::join(&ledger, handle, events, snapshot, trust, &joining_shown, &mut stop)
+                .await?;
         if joined == Joined::Stopped {
+            let _ = ending.send(true);
             network.handle.stop().await;
+            let _ = tokio::time::timeout(STOP_WITHIN, serving).await;
             return Ok(());
         }
     }
@@ -307,13 +329,16 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     })?;
     warn_if_key_is_missing(&found, seat.as_deref());
     let watched = KeyWatch::new(keys.clone());
-    let (ordering, status) = {
+    let ordering = {
         let (ledger, handle) = (ledger.clone(), network.handle.clone());
         #[cfg(feature = "testing")]
         let handle = handle.with_outgoing(settings.faults.outgoing.clone());
         // Replay and the first commit may take a moment; nothing else runs yet.
-        tokio::task::block_in_place(|| Ordering::start(ledger, handle, host, keys, found))?
+        tokio::task::block_in_place(|| {
+            Ordering::start(ledger, handle, host, keys, found, status_shown)
+        })?
     };
+    joining_shown.send_replace(None);
     let runtime = tokio::runtime::Handle::current();
     let (finish, mut finished) = tokio::sync::oneshot::channel();
     let thread_stop = ended.clone();
@@ -340,7 +365,14 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         ended.clone(),
     ));
     let passing = tokio::spawn(pass_on(ledger.clone(), network.handle.clone(), ended.clone()));
-    let (shown, roster) = watch::channel(roster);
+    let backfilling = tokio::spawn(backfill(
+        ledger.clone(),
+        network.handle.clone(),
+        settings.clone(),
+        status,
+        roster,
+        ended.clone(),
+    ));
     let following = tokio::spawn(members::follow(
         ledger.clone(),
         network.handle.clone(),
@@ -348,16 +380,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         shown,
         ended.clone(),
     ));
-    let api = Api {
-        ledger: ledger.clone(),
-        network: network.handle.clone(),
-        ordering: status,
-        name: settings.name.clone(),
-        roster,
-        stop: ended.clone(),
-        room: api::Room::default(),
-    };
-    let serving = tokio::spawn(api.serve(listener));
 
     let result = tokio::select! {
         result = &mut finished => result.unwrap_or(Ok(())),
@@ -370,12 +392,32 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let _ = ending.send(true);
     network.handle.stop().await;
     let _ = tokio::time::timeout(STOP_WITHIN, async {
-        let _ = tokio::join!(admitting, passing, following, serving, network.task);
+        let _ = tokio::join!(admitting, passing, following, backfilling, serving, network.task);
     })
     .await;
     ledger.storage.flush()?;
     tracing::info!(event = "stopped", height = ledger.tip().height());
     result.map_err(NodeError::from)
+}
+
+/// Fetches blocks from before a snapshot, if the node keeps all blocks.
+async fn backfill(
+    ledger: Arc<Ledger>,
+    network: NetworkHandle,
+    settings: Settings,
+    status: watch::Receiver<OrderingStatus>,
+    roster: watch::Receiver<Roster>,
+    stop: watch::Receiver<bool>,
+) {
+    if settings.retention.block_heights().is_some() {
+        return;
+    }
+    let fetched =
+        joining::fetch_old_blocks(ledger, network, settings.snapshot, status, roster, stop).await;
+    // The disk failed; ordering ends the process when it meets the same.
+    if let Err(error) = fetched {
+        tracing::error!(err = %error, "old blocks could not be fetched");
+    }
 }
 
 /// The record says that this node's operator has a seat, and there is no key to vote with: its directory was lost, and the

@@ -229,7 +229,8 @@ impl Ordering {
         config: HostConfig,
         keys: ValidatorKeys,
         found: Found,
-    ) -> Result<(Self, watch::Receiver<OrderingStatus>), OrderingError> {
+        status: watch::Sender<OrderingStatus>,
+    ) -> Result<Self, OrderingError> {
         let ended = matches!(found, Found::Ended { .. });
         let opened = match found {
             Found::Key(opened) => Some(*opened),
@@ -239,7 +240,6 @@ impl Ordering {
         let clock = ledger.clock().clone();
         let checker = host.checker();
         let (results, done) = mpsc::channel(RESULTS_MAX);
-        let (status, watched) = watch::channel(OrderingStatus::default());
         let mut ordering = Self {
             application: Application::new(ledger.clone(), validator),
             ledger,
@@ -268,7 +268,7 @@ impl Ordering {
         };
         ordering.carry_out(actions)?;
         ordering.drain()?;
-        Ok((ordering, watched))
+        Ok(ordering)
     }
 
     /// Runs until told to stop.

@@ -98,7 +98,11 @@ fn settings(config: &Config, layout: Layout) -> Settings {
             bytes_max: config.mempool.bytes_max,
             per_submitter_max: config.mempool.per_submitter_max,
         },
-        snapshot: crate::join::Settings::default(),
+        snapshot: crate::join::Settings {
+            behind_min: config.snapshot.behind_min,
+            ..crate::join::Settings::default()
+        },
+        trust: config.snapshot.trust.clone(),
         clock: crate::clock::Clock::system(),
         #[cfg(feature = "testing")]
         faults: crate::testing::Faults::default(),

@@ -16,7 +16,8 @@ use sillok_ledger::{
 };
 use sillok_node::clock::Clock;
 use sillok_node::join::{
-    Action, Backfill, Event, Fault, JoinError, Joining, Settings, Trust, serve_within, unfinished,
+    Action, BACKFILL_PAUSE_MS, Backfill, Event, Fault, JoinError, Joining, Settings, Trust,
+    serve_within, unfinished,
 };
 use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::mempool::Limits;
@@ -681,6 +682,69 @@ fn a_node_that_keeps_blocks_fetches_those_before_its_snapshot_and_verifies_them(
         for transaction in &expected.unwrap().transactions {
             let id = transaction_id(source().chain.hash(), transaction.body.as_ref().unwrap());
             assert_eq!(storage.transaction(&id).unwrap(), Some((height, 0)));
+        }
+    }
+}
+
+/// Fetches old blocks from one honest peer, until all are here or the disk takes no more.
+#[allow(clippy::panic_in_result_fn, reason = "what it asserts is part of the test")]
+fn backfill_on(disk: Arc<dyn KeyValue>, requests: &mut u64) -> Result<Storage, JoinError> {
+    let storage = Storage::over(disk, &chain("test"), Retention::Blocks(50))?;
+    let mut backfill = Backfill::new(chain("test"), storage.clone(), settings());
+    let mut events = VecDeque::from([Event::Peer { peer: 1_u8, tip: TIP }]);
+    let (mut now, mut last) = (now_ms(), None);
+    while !backfill.is_done()? {
+        for action in backfill.handle(events.pop_front().unwrap_or(Event::Tick), now)? {
+            match action {
+                Action::Request { request, message, .. } => {
+                    assert!(events.is_empty(), "one at a time");
+                    assert!(last.is_none_or(|at| now >= at + BACKFILL_PAUSE_MS));
+                    last = Some(now);
+                    *requests += 1;
+                    let mut response = serve_within(&source(), &message, SEGMENT_BYTES);
+                    if let Some(Answer::Blocks(blocks)) = &mut response.response {
+                        // Large blocks: few fit.
+                        blocks.blocks.truncate(8);
+                    }
+                    events.push_back(Event::Answer { request, response });
+                }
+                Action::WakeAt { at_ms } if events.is_empty() => now = now.max(at_ms),
+                Action::WakeAt { .. } => {}
+                Action::Fault { fault, .. } => panic!("{fault}"),
+                Action::Installed { .. } => unreachable!("it installs nothing"),
+            }
+        }
+    }
+    Ok(storage)
+}
+
+#[test]
+fn killed_at_any_write_it_goes_on_below_the_old_blocks_it_has() {
+    let joined = MemoryDisk::new();
+    join_on(Arc::new(joined.clone()), &[1, 2], &honest).unwrap();
+    let (whole, mut all) = (joined.copy(), 0);
+    let before = whole.writes();
+    backfill_on(Arc::new(whole.clone()), &mut all).unwrap();
+    let writes = whole.writes() - before;
+    assert!(writes > 10, "{writes}");
+    for power_loss in [false, true] {
+        for left in 0..writes {
+            let (disk, mut requests) = (joined.copy(), 0);
+            let dying = Dying { disk: disk.clone(), left: AtomicU64::new(left) };
+            let killed = backfill_on(Arc::new(dying), &mut requests);
+            assert!(matches!(killed, Err(JoinError::Storage(_))), "killed at write {left}");
+            if power_loss {
+                disk.crash();
+            }
+            let storage = backfill_on(Arc::new(disk), &mut requests).unwrap();
+            // What was written is not asked for again; only the first requests, whose answers are cut, are tried anew.
+            assert!(power_loss || requests <= all + 8, "{requests} requests, {all} without a kill");
+            for height in 1..=150 {
+                let expected = source().storage.block(height).unwrap();
+                assert_eq!(storage.block(height).unwrap(), expected, "block {height}");
+                let certificate = source().storage.certificate(height).unwrap();
+                assert_eq!(storage.certificate(height).unwrap(), certificate, "of {height}");
+            }
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Blocks from before a snapshot, fetched later by a node that keeps all blocks (`history = "blocks"`).
 //!
 //! Downward from the lowest that is here, each verified by its header, which came with the snapshot; a restart goes on
-//! below what it has. One request at a time: nothing waits for it. What a block wrote is not computed again, so it has no
-//! events.
+//! below what it has. Nothing waits for it, so it takes little: one request at a time, a pause after each, and no more in
+//! memory than one answer. What a block wrote is not computed again, so it has no events.
 //!
 //! A shell drives it as it drives [`super::Joining`], beside block sync: the same events, of which [`Event::Peer`] should
 //! name nodes that keep old blocks, and the same actions, but for [`super::Action::Installed`], which never comes. It
 //! asks by [`v1::SyncRequest`], in a snapshot request.
 
-use super::{Action, BLOCKS_ASKED, Event, Fault, JoinError, Settings, check_block};
+use super::{
+    Action, BACKFILL_PAUSE_MS, BLOCKS_ASKED, Event, Fault, JoinError, Settings, check_block,
+};
 use crate::storage::Storage;
 use sillok_ledger::Chain;
 use sillok_proto::v1;
@@ -37,6 +39,8 @@ pub struct Backfill<P> {
     faulty: BTreeSet<P>,
     pending: Option<Pending<P>>,
     requests: u64,
+    /// When the next request is due.
+    next_ms: u64,
     /// How many to ask for: fewer after an answer that was cut, which leaves a gap.
     count: u32,
 }
@@ -53,6 +57,7 @@ impl<P: Ord + Clone> Backfill<P> {
             faulty: BTreeSet::new(),
             pending: None,
             requests: 0,
+            next_ms: 0,
             count: BLOCKS_ASKED,
         }
     }
@@ -84,6 +89,7 @@ impl<P: Ord + Clone> Backfill<P> {
             Event::Answer { request, response } => {
                 let asked = self.pending.take_if(|pending| pending.request == request);
                 if let Some(asked) = asked {
+                    self.next_ms = now_ms.saturating_add(BACKFILL_PAUSE_MS);
                     self.answered(asked, response, now_ms, &mut actions)?;
                 }
             }
@@ -174,8 +180,9 @@ impl<P: Ord + Clone> Backfill<P> {
         else {
             return Ok(());
         };
-        if *not_before_ms > now_ms {
-            actions.push(Action::WakeAt { at_ms: (*not_before_ms).min(longest) });
+        let due_ms = self.next_ms.max(*not_before_ms);
+        if due_ms > now_ms {
+            actions.push(Action::WakeAt { at_ms: due_ms.min(longest) });
             return Ok(());
         }
         let from = until.saturating_sub(self.count.into()).max(1);

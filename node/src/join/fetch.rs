@@ -4,7 +4,8 @@ mod answers;
 mod end;
 
 use super::{
-    Action, BLOCKS_ASKED, Event, Fault, HEADERS_MAX, JoinError, Settings, Trust, VERSIONS_ASKED_MAX,
+    Action, BLOCKS_ASKED, Event, Fault, HEADERS_MAX, JoinError, Progress, Settings, Trust,
+    VERSIONS_ASKED_MAX,
 };
 use crate::storage::{Storage, StorageError};
 use sillok_ledger::Chain;
@@ -148,6 +149,18 @@ impl<P: Ord + Clone + Debug> Joining<P> {
     #[must_use]
     pub fn height(&self) -> Option<u64> {
         self.fetch.as_ref().map(|fetch| fetch.header.height())
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let Some(fetch) = &self.fetch else { return Progress::default() };
+        let asked = self.pending.values().filter(|one| matches!(one.work, Work::Segment(_)));
+        Progress {
+            height: fetch.header.height(),
+            headers_left: fetch.lowest.height,
+            segments_left: fetch.segments.len() + asked.count() + fetch.versions.len(),
+        }
     }
 
     /// Handles one event.

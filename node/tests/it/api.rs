@@ -1,14 +1,17 @@
 //! The doors over real gRPC: what is refused and how, what is late, and what a cursor finds again.
 
 use super::support::{
-    NETWORK, VALIDATOR, build, commit, create, did, now_ms, open, other_genesis, point,
+    LIMITS, NETWORK, VALIDATOR, build, chain, commit, create, did, now_ms, open, other_genesis,
+    point,
 };
 use sillok_node::api::{self, Api, Room};
+use sillok_node::join::Progress;
 use sillok_node::keys::SecretKey;
-use sillok_node::ledger::Ledger;
+use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::members::Roster;
 use sillok_node::network::{ListenAddress, Members, Network, NetworkConfig};
 use sillok_node::ordering::OrderingStatus;
+use sillok_node::storage::{Retention, Storage};
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::transaction_state::State;
@@ -39,7 +42,16 @@ struct Doors {
 }
 
 async fn doors(path: &Path) -> Doors {
-    let ledger = Arc::new(open(path));
+    doors_of(open(path), None).await.0
+}
+
+/// Those of a node with this record, or of one that joins.
+async fn doors_of(
+    ledger: Ledger,
+    joins: Option<Progress>,
+) -> (Doors, watch::Sender<Option<Progress>>) {
+    let ledger = Arc::new(ledger);
+    let (joining_shown, joining) = watch::channel(joins);
     let network = Network::start(NetworkConfig {
         key: SecretKey::from_seed(&[4; 32]),
         genesis_hash: *ledger.chain.hash(),
@@ -59,7 +71,8 @@ async fn doors(path: &Path) -> Doors {
         network: network.handle.clone(),
         ordering: watch::channel(OrderingStatus::default()).1,
         name: "test".to_owned(),
-        roster: watch::channel(Roster::default()).1,
+        roster: watch::channel(Roster::read(&ledger.storage, &ledger.tip()).unwrap()).1,
+        joining,
         stop: stopped,
         room: Room::default(),
     };
@@ -67,7 +80,7 @@ async fn doors(path: &Path) -> Doors {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     let (writer, resolver) = (LedgerClient::new(channel.clone()), DidResolverClient::new(channel));
-    Doors { ledger, writer, resolver, address, stop, serving, network }
+    (Doors { ledger, writer, resolver, address, stop, serving, network }, joining_shown)
 }
 
 impl Doors {
@@ -434,5 +447,71 @@ async fn a25_evidence_is_told_in_whole_heights_page_by_page() {
         }
     }
     assert_eq!(pages, [vec![1, 1], vec![3, 3, 3]]);
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_says_how_far_it_is_and_answers_once_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut doors, shown) = doors_of(open(directory.path()), Some(Progress::default())).await;
+    let asked = |doors: &mut Doors| {
+        let (mut writer, mut resolver) = (doors.writer.clone(), doors.resolver.clone());
+        async move {
+            let resolve = v1::ResolveRequest { did: did(9), ..v1::ResolveRequest::default() };
+            let _ = refusal(&resolver.resolve(resolve).await.unwrap_err());
+            writer.get_status(v1::GetStatusRequest {}).await
+        }
+    };
+    let status = asked(&mut doors).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::Unavailable, "JOINING".to_owned()));
+    assert!(status.message().contains("looks for peers"), "{}", status.message());
+    shown.send_replace(Some(Progress { height: 300, headers_left: 70, segments_left: 16 }));
+    let status = asked(&mut doors).await.unwrap_err();
+    let details = status.get_error_details();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!((metadata["height"].as_str(), metadata["headers_left"].as_str()), ("300", "70"));
+    assert_eq!(metadata["retry"], "LATER");
+    shown.send_replace(None);
+    assert_eq!(asked(&mut doors).await.unwrap().into_inner().height, 0);
+    drop(shown);
+    doors.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_pruned_is_said_to_be_pruned_and_where_to_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let chain = chain(NETWORK);
+    let storage = Storage::open(directory.path(), &chain, Retention::Heights(2)).unwrap();
+    let ledger = Ledger::open(chain, storage, LIMITS, Environment::default()).unwrap();
+    let genesis = *ledger.chain.hash();
+    let (old, transaction) = create(&genesis, 9, now_ms() + 60_000);
+    ledger.submit(transaction).unwrap();
+    // Past the window in which a transaction is remembered, a block is kept for the last heights only.
+    for nth in 0..4 {
+        commit(&ledger, &build(&ledger, now_ms() + nth * 400_000));
+    }
+    let earliest = ledger.storage.blocks_from().unwrap();
+    assert!(earliest > 1, "{earliest}");
+    let (mut doors, _shown) = doors_of(ledger, None).await;
+    let status = doors.writer.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.earliest_block, earliest);
+    let asked = v1::GetBlockRequest { height: 1 };
+    let refused = doors.writer.get_block(asked).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::OutOfRange, "HISTORY_PRUNED".to_owned()));
+    let details = refused.get_error_details();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!(metadata["archives"], hex::encode(point(4)), "the node of the one archive");
+    assert_eq!(metadata["height"], "1");
+    // What is kept is served, and events from before it are not passed over in silence.
+    let kept = v1::GetBlockRequest { height: earliest };
+    assert!(doors.writer.get_block(kept).await.is_ok());
+    let after = Some(v1::Cursor { height: 1, transaction: 0, operation: 0 });
+    let mut stream =
+        doors.writer.subscribe(v1::SubscribeRequest { after }).await.unwrap().into_inner();
+    let refused = stream.message().await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::OutOfRange, "HISTORY_PRUNED".to_owned()));
+    let state = doors.state(&old).await;
+    assert!(matches!(state, Some(State::Unknown(_))), "{state:?}");
+    drop(stream);
     doors.close().await;
 }

@@ -2,24 +2,29 @@
 
 use super::support::{GENESIS_MS, LIMITS, NETWORK, VALIDATOR, build, chain, create, sign_vote};
 use sillok_node::clock::Clock;
-use sillok_node::join;
-use sillok_node::joining::{Joined, join};
+use sillok_node::join::{self, Trust};
+use sillok_node::joining::{Joined, fetch_old_blocks, join};
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::{Environment, Ledger};
+use sillok_node::members::Roster;
 use sillok_node::network::{
     ListenAddress, Members, Network, NetworkConfig, NetworkEvent, NodeKey, PeerAddress,
 };
+use sillok_node::ordering::OrderingStatus;
 use sillok_node::storage::{Retention, Storage};
 use sillok_proto::v1;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HEIGHTS: u64 = 21;
+/// A block a minute, so that some are older than the replay window, which comes with a snapshot.
+const BLOCK_MS: u64 = 60_000;
 const OPERATOR_NODE: u8 = 4;
 const NEW_NODE: u8 = 20;
 
@@ -29,22 +34,28 @@ fn node(seed: u8) -> NodeKey {
 
 /// A record at a time when the genesis may still be trusted.
 fn open(path: &Path, retention: Retention) -> Arc<Ledger> {
+    open_at(path, retention, Arc::new(AtomicU64::new(GENESIS_MS + HEIGHTS * BLOCK_MS + 1_000)))
+}
+
+fn open_at(path: &Path, retention: Retention, now_ms: Arc<AtomicU64>) -> Arc<Ledger> {
     let chain = chain(NETWORK);
     let storage = Storage::open(path, &chain, retention).unwrap();
-    let clock = Clock::of(|| GENESIS_MS + HEIGHTS * 1_000 + 1_000);
+    let clock = Clock::of(move || now_ms.load(Ordering::Relaxed));
     let environment = Environment { clock, ..Environment::default() };
     Arc::new(Ledger::open(chain, storage, LIMITS, environment).unwrap())
 }
 
 /// A record of so many heights, each certified by the one validator.
 fn grown(path: &Path) -> Arc<Ledger> {
-    let ledger = open(path, Retention::Archive);
+    let now_ms = Arc::new(AtomicU64::new(GENESIS_MS));
+    let ledger = open_at(path, Retention::Archive, now_ms.clone());
     let genesis = *ledger.chain.hash();
-    let until = GENESIS_MS + HEIGHTS * 1_000 + 60_000;
     for height in 1..=HEIGHTS {
         let device = 100 + u8::try_from(height).unwrap();
-        ledger.submit(create(&genesis, device, until).1).unwrap();
-        let built = build(&ledger, GENESIS_MS + height * 1_000);
+        let time_ms = GENESIS_MS + height * BLOCK_MS;
+        now_ms.store(time_ms, Ordering::Relaxed);
+        ledger.submit(create(&genesis, device, time_ms + 60_000).1).unwrap();
+        let built = build(&ledger, time_ms);
         let header_hash = built.built.outcome.hash;
         let certificate = v1::CommitCertificate {
             height,
@@ -79,40 +90,101 @@ async fn network(ledger: &Ledger, seed: u8, peers: Vec<PeerAddress>) -> Network 
     .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_node_has_the_state_of_a_peer_without_executing_its_blocks() {
-    let (old_path, new_path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let old = grown(old_path.path());
-    let mut served = network(&old, OPERATOR_NODE, Vec::new()).await;
-    let address = PeerAddress::new(served.handle.node(), served.handle.listening()[0].socket());
-    let serving = old.clone();
+/// A node that executed every block and serves peers that join; counts the requests that it answered.
+async fn serving(path: &Path) -> (Arc<Ledger>, PeerAddress, Arc<AtomicU64>) {
+    let ledger = grown(path);
+    let mut network = network(&ledger, OPERATOR_NODE, Vec::new()).await;
+    let address = PeerAddress::new(network.handle.node(), network.handle.listening()[0].socket());
+    let (record, answered) = (ledger.clone(), Arc::new(AtomicU64::new(0)));
+    let count = answered.clone();
     tokio::spawn(async move {
-        while let Some(event) = served.events.next().await {
+        while let Some(event) = network.events.next().await {
             match event {
                 NetworkEvent::PeerConnected { .. } => {
-                    served.handle.announce_tip(serving.tip().height()).unwrap();
+                    network.handle.announce_tip(record.tip().height()).unwrap();
                 }
                 NetworkEvent::SnapshotRequest { request, channel, .. } => {
-                    let response = join::serve(&serving, &request);
-                    served.handle.respond_snapshot(channel, response).unwrap();
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let response = join::serve(&record, &request);
+                    // Who asked may be gone.
+                    let _ = network.handle.respond_snapshot(channel, response);
                 }
                 _ => {}
             }
         }
     });
+    (ledger, address, answered)
+}
 
-    let new = open(new_path.path(), Retention::Heights(1_000));
-    let mut asking = network(&new, NEW_NODE, vec![address]).await;
-    let settings = join::Settings { behind_min: 5, anchor_step: 4, ..join::Settings::default() };
+fn settings() -> join::Settings {
+    join::Settings { behind_min: 5, anchor_step: 4, ..join::Settings::default() }
+}
+
+/// Joins by snapshot; the height.
+async fn joins(ledger: &Arc<Ledger>, network: &mut Network, trust: &Trust) -> u64 {
     let (_sender, mut stop) = watch::channel(false);
-    let joining = join(&new, &asking.handle, &mut asking.events, settings, &mut stop);
+    let (shown, progress) = watch::channel(None);
+    let (handle, events) = (&network.handle, &mut network.events);
+    let joining = join(ledger, handle, events, settings(), trust, &shown, &mut stop);
     let joined = timeout(PATIENCE, joining).await.expect("it joins").unwrap();
     let Joined::At(height) = joined else { panic!("{joined:?}") };
+    assert_eq!(progress.borrow().map(|progress| progress.headers_left), Some(0));
+    height
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_has_the_state_of_a_peer_without_executing_its_blocks() {
+    let (old_path, new_path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (old, address, _) = serving(old_path.path()).await;
+    let new = open(new_path.path(), Retention::Heights(1_000));
+    let mut asking = network(&new, NEW_NODE, vec![address]).await;
+    let height = joins(&new, &mut asking, &Trust::Genesis).await;
     assert!((4..=HEIGHTS).contains(&height), "{height}");
     let tip = new.tip();
     assert_eq!(tip.height(), height);
     let there = old.storage.header(height).unwrap().unwrap();
     assert_eq!(tip.header, there, "the very state, by its root");
+}
+
+/// `history = "blocks"`: a snapshot first, from a header told by another way; then the blocks before it, beside
+/// everything else, and on where it was stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_keeps_all_blocks_fetches_the_old_ones_after_its_snapshot() {
+    let (old_path, new_path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (old, address, answered) = serving(old_path.path()).await;
+    let new = open(new_path.path(), Retention::Blocks(1_000));
+    let mut asking = network(&new, NEW_NODE, vec![address]).await;
+    let hash = sillok_ledger::header_hash(&old.storage.header(6).unwrap().unwrap());
+    let height = joins(&new, &mut asking, &Trust::Checkpoint { height: 6, hash }).await;
+    let lowest = new.storage.blocks_from().unwrap();
+    assert!(lowest > 3 && lowest < height, "those of the replay window, from {lowest}");
+
+    let status = OrderingStatus {
+        peers: [(*node(OPERATOR_NODE).as_bytes(), HEIGHTS)].into(),
+        ..OrderingStatus::default()
+    };
+    let (_status, peers) = watch::channel(status);
+    let roster = Roster::read(&new.storage, &new.tip()).unwrap();
+    assert_eq!(roster.archives, [node(OPERATOR_NODE)]);
+    let (_roster, roster) = watch::channel(roster);
+    let fetch = |ledger: &Arc<Ledger>, stop| {
+        let (handle, settings) = (asking.handle.clone(), settings());
+        fetch_old_blocks(ledger.clone(), handle, settings, peers.clone(), roster.clone(), stop)
+    };
+    // Told to stop before it began: nothing is lost, nothing more is asked.
+    let (_stop, stopped) = watch::channel(true);
+    timeout(PATIENCE, fetch(&new, stopped)).await.expect("it stops").unwrap();
+    assert!(new.storage.blocks_from().unwrap() > 1);
+    let (_stop, running) = watch::channel(false);
+    timeout(PATIENCE, fetch(&new, running.clone())).await.expect("it ends").unwrap();
+    assert_eq!(new.storage.blocks_from().unwrap(), 1);
+    for height in 1..=height {
+        assert_eq!(new.storage.block(height).unwrap(), old.storage.block(height).unwrap());
+    }
+    // Nothing is left to do, also after a restart.
+    let asked = answered.load(Ordering::Relaxed);
+    timeout(PATIENCE, fetch(&new, running)).await.expect("it ends").unwrap();
+    assert_eq!(answered.load(Ordering::Relaxed), asked);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,8 +194,9 @@ async fn a_network_that_is_not_far_ahead_is_followed_by_blocks() {
     let mut alone = network(&ledger, NEW_NODE, Vec::new()).await;
     let (stopping, mut stop) = watch::channel(false);
     stopping.send(true).unwrap();
-    let settings = join::Settings::default();
-    let joining = join(&ledger, &alone.handle, &mut alone.events, settings, &mut stop);
+    let (shown, _) = watch::channel(None);
+    let (handle, events) = (&alone.handle, &mut alone.events);
+    let joining = join(&ledger, handle, events, settings(), &Trust::Genesis, &shown, &mut stop);
     let joined = timeout(PATIENCE, joining).await.expect("it is told to stop").unwrap();
     assert_eq!(joined, Joined::Stopped);
 }
