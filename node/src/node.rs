@@ -323,10 +323,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         }
     }
     // By the tip that ordering starts at.
-    let found = keys.retire(found, |key| {
-        let standing = Standing::of(key, &ledger.storage, &ledger.tip())?;
-        Ok::<_, NodeError>(standing == Standing::Ended)
-    })?;
+    let standing = |key: &[u8; 32]| Standing::of(key, &ledger.storage, &ledger.tip());
+    let found = keys.retire(found, |key| standing(key).map_err(NodeError::from))?;
     warn_if_key_is_missing(&found, seat.as_deref());
     let watched = KeyWatch::new(keys.clone());
     let ordering = {

@@ -91,6 +91,12 @@ impl KeyWatch {
                 continue;
             }
             match standing {
+                // The key before it never had a seat, so the host does not see it end.
+                Standing::Seated if self.waits_behind(&key, ledger)? => tracing::warn!(
+                    event = "key_needs_restart",
+                    key = %hex::encode(key),
+                    "the key in `validator.next/` has the seat; start the node again, so that it votes"
+                ),
                 Standing::Seated | Standing::Ended => {}
                 Standing::MayJoin { expires_ms } => tracing::info!(
                     event = "key_waits",
@@ -104,5 +110,14 @@ impl KeyWatch {
             }
         }
         Ok(())
+    }
+
+    /// Is this the next key, and was the one before it never seated?
+    fn waits_behind(&self, key: &[u8; 32], ledger: &Ledger) -> Result<bool, StorageError> {
+        let Some(current) = self.keys.current_key().filter(|current| current != key) else {
+            return Ok(false);
+        };
+        let standing = Standing::of(&current, &ledger.storage, &ledger.tip())?;
+        Ok(matches!(standing, Standing::MayJoin { .. } | Standing::NotApproved))
     }
 }

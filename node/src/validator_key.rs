@@ -10,6 +10,7 @@
 
 use crate::keys::{KeyError, SecretKey};
 use crate::signing_record::{KEY_FILE, Opened, SigningRecord, SigningRecordError, erase_key};
+use crate::standing::Standing;
 use sillok_proto::Hash;
 use std::fs::{self, File};
 use std::io;
@@ -84,28 +85,36 @@ impl ValidatorKeys {
         }
     }
 
-    /// Destroys what was found as long as the record says that the key's seat has ended, and goes on with the next.
+    /// Destroys what was found as long as the record says that the key's seat has ended, or that the next key has the seat
+    /// which this one never had; and goes on with the next.
     ///
     /// The host destroys a key that it saw voting its last height. It saw nothing where the node was killed at that
     /// height, joined by a snapshot past it, or never voted with the key; the record knows (PROTOCOL §6.2).
     ///
     /// # Errors
     ///
-    /// [`SigningRecordError`], or that of `has_ended`.
+    /// [`SigningRecordError`], or that of `standing`.
     pub fn retire<E: From<SigningRecordError>>(
         &self,
         mut found: Found,
-        has_ended: impl Fn(&[u8; 32]) -> Result<bool, E>,
+        standing: impl Fn(&[u8; 32]) -> Result<Standing, E>,
     ) -> Result<Found, E> {
-        if let Some(next) = self.next_key()
-            && has_ended(&next)?
-        {
+        let of_next = self.next_key().map(|key| standing(&key)).transpose()?;
+        if of_next == Some(Standing::Ended) {
             SigningRecord::discard(&self.next, &self.genesis_hash)?;
             self.put_aside(&self.next, "spent")?;
             say_destroyed(0);
         }
         while let Found::Key(opened) = found {
-            if !has_ended(&opened.record.key().public())? {
+            let gives_way = match standing(&opened.record.key().public())? {
+                Standing::Ended => true,
+                Standing::Seated => false,
+                // An operator has one seat.
+                Standing::MayJoin { .. } | Standing::NotApproved => {
+                    self.next.exists() && of_next == Some(Standing::Seated)
+                }
+            };
+            if !gives_way {
                 return Ok(Found::Key(opened));
             }
             let last_height = opened.height;
@@ -327,8 +336,11 @@ mod tests {
         /// Starts the node, whose record says that the seat of the old key has ended.
         fn start(&self) -> Found {
             let found = self.keys.open().unwrap();
-            let ended = |key: &[u8; 32]| Ok::<_, SigningRecordError>(*key == self.old);
-            self.keys.retire(found, ended).unwrap()
+            let standing = |key: &[u8; 32]| {
+                let ended = *key == self.old;
+                Ok::<_, SigningRecordError>(if ended { Standing::Ended } else { Standing::Seated })
+            };
+            self.keys.retire(found, standing).unwrap()
         }
 
         fn assert_only_the_new_key(&self, state: &str) {
@@ -421,8 +433,15 @@ mod tests {
         let keys = ValidatorKeys::new(&directory.path().join("validator"), Hash([7; 32]));
         let (_, only) = keys.make().unwrap();
         let start = |ended: &[[u8; 32]]| {
-            let has_ended = |key: &[u8; 32]| Ok::<_, SigningRecordError>(ended.contains(key));
-            keys.retire(keys.open().unwrap(), has_ended).unwrap()
+            let standing = |key: &[u8; 32]| {
+                let ended = ended.contains(key);
+                Ok::<_, SigningRecordError>(if ended {
+                    Standing::Ended
+                } else {
+                    Standing::NotApproved
+                })
+            };
+            keys.retire(keys.open().unwrap(), standing).unwrap()
         };
         assert_eq!(key_of(start(&[])), only);
         // One that waits for a seat that it had already goes first.
@@ -433,6 +452,28 @@ mod tests {
         assert_eq!(keys.next_key(), None);
         assert!(matches!(start(&[only]), Found::Ended { last_height: 0 }));
         assert!(matches!(start(&[only]), Found::Ended { last_height: 0 }));
+    }
+
+    #[test]
+    fn a_key_that_never_got_a_seat_gives_way_to_the_next_one_that_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = ValidatorKeys::new(&directory.path().join("validator"), Hash([7; 32]));
+        let ((_, waits), (_, next)) = (keys.make().unwrap(), keys.make().unwrap());
+        let start = |of_next: Standing| {
+            let standing = |key: &[u8; 32]| {
+                Ok::<_, SigningRecordError>(if *key == next {
+                    of_next
+                } else {
+                    Standing::NotApproved
+                })
+            };
+            key_of(keys.retire(keys.open().unwrap(), standing).unwrap())
+        };
+        assert_eq!(start(Standing::NotApproved), waits);
+        assert_eq!(start(Standing::MayJoin { expires_ms: 7 }), waits);
+        assert_eq!(start(Standing::Seated), next);
+        assert_eq!(start(Standing::Seated), next);
+        assert_eq!(keys.next_key(), None);
     }
 
     #[test]
