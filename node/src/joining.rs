@@ -16,10 +16,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// How long peers have to connect and say their tips, before the node goes on without a snapshot.
+/// How long peers have to connect and say their tips, before a node that votes from the genesis on goes on without a
+/// snapshot: its network may be a new one, of which nobody has said anything yet.
 const PEERS_WITHIN: Duration = Duration::from_secs(10);
-/// How long after the first tip others may follow: one peer's word must not decide alone.
-const MORE_WITHIN: Duration = Duration::from_secs(2);
+/// How long after the first tip others may follow: the word of a few must not decide.
+const MORE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often the log is told how far the blocks before a snapshot have come.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -35,7 +36,8 @@ pub enum Joined {
     Stopped,
 }
 
-/// Joins by snapshot if that is worth it, or goes on with one that was not finished. `shown` is told how far it is.
+/// Joins by snapshot if that is worth it, or goes on with one that was not finished. `seat`: the genesis seats this
+/// node's operator. `shown` is told how far it is.
 ///
 /// # Errors
 ///
@@ -46,6 +48,7 @@ pub async fn join(
     events: &mut NetworkEvents,
     settings: join::Settings,
     trust: &Trust,
+    seat: bool,
     shown: &watch::Sender<Option<Progress>>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Joined, JoinError> {
@@ -54,13 +57,14 @@ pub async fn join(
         return Ok(Joined::NotNeeded);
     }
     let mut shell = Shell::new(ledger.clone(), network.clone());
-    if !unfinished && !shell.wait_for_tips(events, &settings, stop).await {
+    if !unfinished && !shell.wait_for_tips(events, &settings, seat, stop).await {
         return Ok(if *stop.borrow() { Joined::Stopped } else { Joined::NotNeeded });
     }
     tracing::info!(event = "joining", "the state of a recent height is fetched from peers");
     let clock = ledger.clock().clone();
     let chain = ledger.chain.clone();
     let storage = ledger.storage.clone();
+    let wanted = settings.clone();
     let mut joining = Joining::new(chain, storage, settings, trust, clock.now_ms())?;
     let mut waiting: Vec<Event<NodeKey>> = shell
         .tips
@@ -78,6 +82,11 @@ pub async fn join(
                 tracing::info!(event = "joined", height, "the node has the state of this height");
                 return Ok(Joined::At(height));
             }
+        }
+        // A height that one peer made up is not waited for.
+        let known = shell.tips.len() > 2 * shell.liars_max();
+        if known && joining.progress().height == 0 && !shell.is_worth_it(&wanted) {
+            return Ok(Joined::NotNeeded);
         }
         let wake = shell.wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
@@ -177,29 +186,58 @@ impl Shell {
         Self { ledger, network, tips: Default::default(), answers, answered, wake: None }
     }
 
-    /// Whether peers are so far ahead that a snapshot is worth it.
+    /// Whether peers are so far ahead that a snapshot is worth it. A node without a `seat` has nothing to do until it
+    /// hears of the network's height: nobody may let it in yet, and then it waits.
     async fn wait_for_tips(
         &mut self,
         events: &mut NetworkEvents,
         settings: &join::Settings,
+        seat: bool,
         stop: &mut watch::Receiver<bool>,
     ) -> bool {
+        let enough = self.liars_max() + 1;
         let mut deadline = Instant::now() + PEERS_WITHIN;
         let mut first = true;
-        loop {
+        while self.tips.len() < enough {
             let event = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return false,
                 event = events.next() => event,
-                () = tokio::time::sleep_until(deadline) => break,
+                () = tokio::time::sleep_until(deadline) => {
+                    if seat || !self.tips.is_empty() {
+                        break;
+                    }
+                    tracing::info!(
+                        event = "waiting_for_peers",
+                        "no peer has said how high the network is; is this node admitted, and do `peers` name nodes that \
+                         run?"
+                    );
+                    deadline = Instant::now() + SAY_EVERY;
+                    continue;
+                }
             };
             let Some(event) = event else { return false };
             self.on_network(event);
             if first && !self.tips.is_empty() {
                 first = false;
-                deadline = deadline.min(Instant::now() + MORE_WITHIN);
+                deadline = Instant::now() + MORE_WITHIN;
             }
         }
-        let best = self.tips.values().copied().max().unwrap_or(0);
+        self.is_worth_it(settings)
+    }
+
+    /// How many validators may lie, as far as it is known who votes.
+    fn liars_max(&self) -> usize {
+        self.ledger.tip().validators.validators.len().saturating_sub(1) / 3
+    }
+
+    /// By the highest tip that is told. Once so many have told theirs that liars are fewer than the others, by one that
+    /// no liar can have raised.
+    fn is_worth_it(&self, settings: &join::Settings) -> bool {
+        let liars = self.liars_max();
+        let mut tips: Vec<u64> = self.tips.values().copied().collect();
+        tips.sort_unstable_by(|left, right| right.cmp(left));
+        let word = if tips.len() > 2 * liars { liars } else { 0 };
+        let best = tips.get(word).copied().unwrap_or(0);
         join::is_far_behind(self.ledger.tip().height(), best, settings)
     }
 

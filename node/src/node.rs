@@ -312,8 +312,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     if wants_snapshot || join::unfinished(&ledger.storage)? {
         let (snapshot, trust) = (settings.snapshot.clone(), &settings.trust);
         let (handle, events) = (&network.handle, &mut events);
+        let seated = seat.is_some();
+        let shown = &joining_shown;
         let joined =
-            joining::join(&ledger, handle, events, snapshot, trust, &joining_shown, &mut stop)
+            joining::join(&ledger, handle, events, snapshot, trust, seated, shown, &mut stop)
                 .await?;
         if joined == Joined::Stopped {
             let _ = ending.send(true);

@@ -25,6 +25,7 @@ use sillok_node::storage::key_value::{Batch, KeyValue};
 use sillok_node::storage::memory::MemoryDisk;
 use sillok_node::storage::{Retention, Storage, StorageError};
 use sillok_proto::v1::operation::Operation as Op;
+use sillok_proto::v1::snapshot_request::Request as Ask;
 use sillok_proto::v1::snapshot_response::Response as Answer;
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -437,6 +438,18 @@ fn lies() -> Vec<(&'static str, Box<Forge>)> {
         block.signed_header.as_mut().unwrap().header.as_mut().unwrap()
     }
     vec![
+        (
+            "one true light block at a time",
+            Box::new(|request, response| match &request.request {
+                Some(Ask::Anchor(asked)) => {
+                    let height = asked.from_height + 1;
+                    let less = v1::AnchorRequest { height, ..asked.clone() };
+                    let request = v1::SnapshotRequest { request: Some(Ask::Anchor(less)) };
+                    serve_within(&source(), &request, SEGMENT_BYTES)
+                }
+                _ => response,
+            }),
+        ),
         (
             "a changed leaf",
             segment(|s| {

@@ -92,8 +92,15 @@ async fn network(ledger: &Ledger, seed: u8, peers: Vec<PeerAddress>) -> Network 
 
 /// A node that executed every block and serves peers that join; counts the requests that it answered.
 async fn serving(path: &Path) -> (Arc<Ledger>, PeerAddress, Arc<AtomicU64>) {
+    serving_to(path, Vec::new()).await
+}
+
+async fn serving_to(
+    path: &Path,
+    peers: Vec<PeerAddress>,
+) -> (Arc<Ledger>, PeerAddress, Arc<AtomicU64>) {
     let ledger = grown(path);
-    let mut network = network(&ledger, OPERATOR_NODE, Vec::new()).await;
+    let mut network = network(&ledger, OPERATOR_NODE, peers).await;
     let address = PeerAddress::new(network.handle.node(), network.handle.listening()[0].socket());
     let (record, answered) = (ledger.clone(), Arc::new(AtomicU64::new(0)));
     let count = answered.clone();
@@ -125,7 +132,7 @@ async fn joins(ledger: &Arc<Ledger>, network: &mut Network, trust: &Trust) -> u6
     let (_sender, mut stop) = watch::channel(false);
     let (shown, progress) = watch::channel(None);
     let (handle, events) = (&network.handle, &mut network.events);
-    let joining = join(ledger, handle, events, settings(), trust, &shown, &mut stop);
+    let joining = join(ledger, handle, events, settings(), trust, false, &shown, &mut stop);
     let joined = timeout(PATIENCE, joining).await.expect("it joins").unwrap();
     let Joined::At(height) = joined else { panic!("{joined:?}") };
     assert_eq!(progress.borrow().map(|progress| progress.headers_left), Some(0));
@@ -188,15 +195,32 @@ async fn a_node_that_keeps_all_blocks_fetches_the_old_ones_after_its_snapshot() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_is_not_far_ahead_is_followed_by_blocks() {
-    let path = tempfile::tempdir().unwrap();
-    let ledger = open(path.path(), Retention::Heights(1_000));
-    let mut alone = network(&ledger, NEW_NODE, Vec::new()).await;
-    let (stopping, mut stop) = watch::channel(false);
-    stopping.send(true).unwrap();
-    let (shown, _) = watch::channel(None);
-    let (handle, events) = (&alone.handle, &mut alone.events);
-    let joining = join(&ledger, handle, events, settings(), &Trust::Genesis, &shown, &mut stop);
-    let joined = timeout(PATIENCE, joining).await.expect("it is told to stop").unwrap();
-    assert_eq!(joined, Joined::Stopped);
+async fn a_node_without_peers_stops_when_told_to_and_one_with_a_seat_goes_on() {
+    for (seat, told) in [(false, true), (true, false)] {
+        let path = tempfile::tempdir().unwrap();
+        let ledger = open(path.path(), Retention::Heights(1_000));
+        let mut alone = network(&ledger, NEW_NODE, Vec::new()).await;
+        let (_stopping, mut stop) = watch::channel(told);
+        let (shown, _) = watch::channel(None);
+        let (handle, events) = (&alone.handle, &mut alone.events);
+        let trust = &Trust::Genesis;
+        let joining = join(&ledger, handle, events, settings(), trust, seat, &shown, &mut stop);
+        let joined = timeout(PATIENCE, joining).await.expect("it ends").unwrap();
+        assert_eq!(joined, if told { Joined::Stopped } else { Joined::NotNeeded });
+    }
+}
+
+/// Nobody lets a node in before it is admitted, and it may be started before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_seat_waits_for_its_first_peer_however_long_that_takes() {
+    let (old_path, new_path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let new = open(new_path.path(), Retention::Heights(1_000));
+    let mut asking = network(&new, NEW_NODE, Vec::new()).await;
+    let address = PeerAddress::new(asking.handle.node(), asking.handle.listening()[0].socket());
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        serving_to(old_path.path(), vec![address]).await
+    };
+    let (_, height) = tokio::join!(late, joins(&new, &mut asking, &Trust::Genesis));
+    assert_eq!(new.tip().height(), height);
 }

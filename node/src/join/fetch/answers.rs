@@ -1,7 +1,9 @@
 //! What comes of an answer: verified it is staged, else its sender is named.
 
 use super::{Fetch, Handled, Joining, Lacking, Split, Work, fault, genesis};
-use crate::join::{Action, Fault, JoinError, SEGMENT_BITS_MAX, SYNC_EVERY, check_block};
+use crate::join::{
+    Action, Fault, JoinError, LIGHT_BLOCKS_MAX, SEGMENT_BITS_MAX, SYNC_EVERY, check_block,
+};
 use crate::storage::StorageError;
 use crate::storage::snapshot::{Segment, leaf_bytes};
 use sillok_ledger::light::{self, LightError, TrustedHeader};
@@ -113,6 +115,10 @@ impl<P: Ord + Clone + Debug> Joining<P> {
             Err(error) => return Ok(Err(bad(error))),
         };
         if followed.height <= trusted.height || followed.height > height {
+            return Ok(Err(Fault::OtherAnswer));
+        }
+        // Only a full bundle is cut. One that ends early leads a little further each time, true and without end.
+        if followed.height < height && bundle.light_blocks.len() < LIGHT_BLOCKS_MAX {
             return Ok(Err(Fault::OtherAnswer));
         }
         self.light_blocks.extend(bundle.light_blocks);
