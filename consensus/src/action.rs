@@ -102,7 +102,8 @@ pub enum Action {
         /// The peer.
         peer: Peer,
     },
-    /// Our key may never sign again. The host has recorded it and goes on as an observer; the operator re-keys.
+    /// Our key may never sign again. The host has recorded it and goes on as an observer; the operator re-keys. Not said of a
+    /// key that has just voted its last height as planned: that is [`Action::DestroyKey`].
     StopSigning {
         /// What showed it.
         reason: RetireReason,
@@ -248,12 +249,6 @@ pub enum RetireReason {
     /// There is a key and no signing record of it.
     #[error("the signing record of this key is missing; re-key this validator")]
     RecordMissing,
-    /// The validator set holds this key no more. [`Action::DestroyKey`] follows.
-    #[error("this key is of no validator set after height {last_height}")]
-    Unseated {
-        /// The last height of which the record was begun.
-        last_height: u64,
-    },
     /// The signing record says so, from before.
     #[error("the signing record says that this key was retired; re-key this validator")]
     Recorded,

@@ -177,7 +177,9 @@ impl Host {
         if key.is_some() && missing {
             host.effects.push(Action::StopSigning { reason: RetireReason::RecordMissing });
         } else if retired {
-            host.effects.push(Action::StopSigning { reason: RetireReason::Recorded });
+            if host.last_height_of_key().is_none() {
+                host.effects.push(Action::StopSigning { reason: RetireReason::Recorded });
+            }
         } else {
             host.look_for_ourselves_in_our_blocks();
         }
@@ -216,7 +218,7 @@ impl Host {
                 self.pursue_sync()
             }
             Event::Synced { peer, response } => self.on_synced(peer, response),
-            Event::SyncFailed { peer } => self.on_sync_failed(peer),
+            Event::SyncFailed { peer } => self.on_unanswered(peer),
         };
         self.finish(result)
     }
@@ -877,11 +879,12 @@ impl Host {
             return;
         }
         let reason = RetireReason::UnknownSignature { height: shown.height, round: shown.round };
-        self.retire(shown.height, shown.round, reason);
+        self.retire(shown.height, shown.round);
+        self.effects.push(Action::StopSigning { reason });
     }
 
     /// Our key signs nothing from here on, and the record says so before anything else happens.
-    fn retire(&mut self, height: u64, round: u32, reason: RetireReason) {
+    fn retire(&mut self, height: u64, round: u32) {
         self.effects.guard.retire();
         self.effects.votes = false;
         if let Some(core) = &mut self.core {
@@ -897,7 +900,6 @@ impl Host {
             entry: Some(v1::wal_entry::Entry::KeyRetired(v1::KeyRetired { height, round })),
         });
         self.effects.barrier();
-        self.effects.push(Action::StopSigning { reason });
     }
 
     /// An older copy of the signing record beside a current database: blocks of ours hold signatures of ours that the record
@@ -914,9 +916,21 @@ impl Host {
                 .any(|signature| self.effects.is_foreign(shown, message.clone(), signature));
             if foreign && !self.effects.guard.is_retired() {
                 let (height, round) = (shown.height, shown.round);
-                self.retire(height, round, RetireReason::OlderRecord { height });
+                self.retire(height, round);
+                let reason = RetireReason::OlderRecord { height };
+                self.effects.push(Action::StopSigning { reason });
             }
         }
+    }
+
+    /// The last height of our key, if that is over and no later set holds the key.
+    fn last_height_of_key(&self) -> Option<u64> {
+        let key = self.effects.own_key()?;
+        let last_height = self.effects.guard.height();
+        let seated =
+            self.start.validators.contains(&key) || self.start.next_validators.contains(&key);
+        let over = !seated && last_height > 0 && last_height < self.start.height;
+        over.then_some(last_height)
     }
 
     /// Our key was a validator's and is none's any more: it has voted its last height, which is persisted. It signs nothing
@@ -925,16 +939,12 @@ impl Host {
     /// A record that was begun shows that the key was seated once; a key that waits for its join has none. A record of this
     /// height or a later one stands beside an older database, which may not have reached the key's first set yet.
     fn leave_if_unseated(&mut self) {
-        let Some(key) = self.effects.own_key() else { return };
-        let last_height = self.effects.guard.height();
-        let seated =
-            self.start.validators.contains(&key) || self.start.next_validators.contains(&key);
-        if seated || last_height == 0 || last_height >= self.start.height || self.key_is_over {
+        let Some(last_height) = self.last_height_of_key().filter(|_| !self.key_is_over) else {
             return;
-        }
+        };
         self.key_is_over = true;
         if !self.effects.guard.is_retired() {
-            self.retire(last_height, 0, RetireReason::Unseated { last_height });
+            self.retire(last_height, 0);
         }
         self.effects.push(Action::DestroyKey { last_height });
     }
@@ -954,7 +964,10 @@ impl Host {
                 self.sync.waited_for = Some(self.start.height);
                 self.pursue_sync()
             }
-            Some(Purpose::SyncAnswer(peer)) => self.on_sync_failed(peer),
+            Some(Purpose::SyncAnswer(peer)) => {
+                self.sync.late(peer, &self.effects.config.sync_bounds(), self.now_ms);
+                self.pursue_sync()
+            }
             Some(Purpose::Heartbeat) | None => Ok(()),
         }
     }
@@ -968,16 +981,19 @@ impl Host {
     fn on_synced(&mut self, peer: Peer, response: v1::SyncResponse) -> Result<(), HaltReason> {
         let bounds = self.effects.config.sync_bounds();
         let about = (&bounds, self.now_ms);
-        if self.sync.keep(peer, response, self.start.height, about).is_none() {
+        let Some(in_time) = self.sync.keep(peer, response, self.start.height, about) else {
             return Ok(());
+        };
+        if in_time {
+            self.effects.cancel_timer(Purpose::SyncAnswer(peer));
         }
-        self.effects.cancel_timer(Purpose::SyncAnswer(peer));
         self.pursue_sync()
     }
 
-    fn on_sync_failed(&mut self, peer: Peer) -> Result<(), HaltReason> {
-        self.effects.cancel_timer(Purpose::SyncAnswer(peer));
-        self.sync.failed(peer, &self.effects.config.sync_bounds(), self.now_ms);
+    fn on_unanswered(&mut self, peer: Peer) -> Result<(), HaltReason> {
+        if self.sync.unanswered(peer, &self.effects.config.sync_bounds(), self.now_ms) {
+            self.effects.cancel_timer(Purpose::SyncAnswer(peer));
+        }
         self.pursue_sync()
     }
 

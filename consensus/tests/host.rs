@@ -603,6 +603,44 @@ fn a_peer_that_answers_with_nothing_useful_is_not_asked_again() {
     }
 }
 
+#[test]
+fn an_answer_that_is_late_is_used_and_half_as_much_is_asked_for_next() {
+    let mut host = held();
+    let actions = host.handle(tip(1, 20), NOW_MS);
+    assert_eq!(asked(&actions), [(peer(1), 5, 16)]);
+    let actions = host.handle(Event::TimerFired(timer(&actions, 5_000)), NOW_MS + 5_000);
+    assert_eq!(asked(&actions), [], "it is not asked again while its answer is on its way");
+    let mut blocks: Vec<_> = (5..=12).map(unchecked).collect();
+    blocks[0] = decided(block(0, NOW_MS), &[0, 1, 2]);
+    let answer = Event::Synced { peer: peer(1), response: v1::SyncResponse { tip: 20, blocks } };
+    let actions = host.handle(answer, NOW_MS + 9_000);
+    assert_eq!(requests(&actions).len(), 1, "the block is used");
+    assert_eq!(asked(&actions), [(peer(1), 13, 8)]);
+    // The network's word that an answer will not come is about the older of two questions.
+    let actions = host.handle(Event::TimerFired(timer(&actions, 5_000)), NOW_MS + 14_000);
+    assert_eq!(asked(&actions), []);
+    let actions = host.handle(Event::SyncFailed { peer: peer(1) }, NOW_MS + 20_000);
+    assert_eq!(asked(&actions), [(peer(1), 13, 4)]);
+}
+
+#[test]
+fn who_is_busy_is_asked_again_soon() {
+    let mut host = held();
+    host.handle(tip(1, 20), NOW_MS);
+    host.handle(tip(2, 9), NOW_MS);
+    let busy = v1::SyncResponse { tip: 20, blocks: Vec::new() };
+    let actions = host.handle(Event::Synced { peer: peer(1), response: busy }, NOW_MS + 10);
+    assert_eq!(asked(&actions), [(peer(2), 5, 5)], "another is asked");
+    let actions = host.handle(tip(1, 20), NOW_MS + 1_010);
+    assert_eq!(asked(&actions), [(peer(1), 10, 11)], "after a second, not after five");
+    // Who has nothing of what it claimed is no busy one.
+    let mut host = held();
+    host.handle(tip(1, 20), NOW_MS);
+    let nothing = v1::SyncResponse { tip: 3, blocks: Vec::new() };
+    host.handle(Event::Synced { peer: peer(1), response: nothing }, NOW_MS);
+    assert_eq!(asked(&host.handle(tip(1, 20), NOW_MS + 4_000)), []);
+}
+
 /// Questions among the actions: whom, from which height, how many.
 fn asked(actions: &[Action]) -> Vec<(Peer, u64, u32)> {
     let asked = |action: &Action| match action {
@@ -1050,6 +1088,21 @@ fn a_key_is_destroyed_after_its_last_height_and_says_so_first() {
     assert!(matches!(actions[append.unwrap() + 1], Action::Sync));
     assert!(append.unwrap() < destroy.unwrap());
     assert!(host.status().retired);
+    // This was planned; nobody is to be alarmed.
+    let alarmed = |action: &Action| matches!(action, Action::StopSigning { .. });
+    assert!(!has(&actions, alarmed));
+    // Nor when the process ended between the two.
+    let retired = Entry::KeyRetired(v1::KeyRetired { height: 5, round: 0 });
+    let entries = vec![v1::WalEntry { height: 5, entry: Some(retired) }];
+    let unseated = HeightStart {
+        validators: without_us(),
+        next_validators: without_us(),
+        proposer_order: (0..3).map(|index| ValidatorKey(key(index))).collect(),
+        ..start(7)
+    };
+    let record = SigningRecord { height: 5, entries };
+    let (_, actions) = Host::new(config(), &unseated, record, NOW_MS).unwrap();
+    assert!(destroys(&actions) && !has(&actions, alarmed));
 }
 
 #[test]

@@ -196,6 +196,8 @@ pub enum NetworkEvent {
         peer: NodeKey,
         /// What it asks for.
         request: SyncRequest,
+        /// Whether it is a validator's node.
+        validator: bool,
         /// Where the answer goes.
         channel: SyncChannel,
     },
@@ -563,9 +565,8 @@ impl NetworkHandle {
         self.command(Command::RespondSnapshot { channel, response })
     }
 
-    /// Says whether what a peer gossiped may be kept for members that it did not reach: a consensus message only if it is
-    /// of the height being decided and the host found no fault in it, a transaction only if it was admitted. For whoever
-    /// hands it on is answerable for it. Of transactions that are not good no correct node sends many.
+    /// Says whether what a peer gossiped may be kept for members that it did not reach: a consensus message only if
+    /// the host vouches for it, a transaction only if it was admitted. For whoever hands it on is answerable for it. Of transactions that are not good no correct node sends many.
     pub fn judge(&self, peer: NodeKey, id: GossipId, good: bool) {
         // Unjudged it is not kept, which costs little.
         let _ = self.command(Command::Judge { peer, id, good });

@@ -40,6 +40,8 @@ const WORKERS: usize = 2;
 const BEING_CHECKED_MAX: usize = 64;
 /// Requests for blocks served at once, one of each peer: each may read and hold an answer of full length.
 const SERVED_AT_ONCE: usize = 4;
+/// How many of them may be of others than validators: a validator that is behind is a vote that the network lacks.
+const OTHERS_SERVED_AT_ONCE: usize = 2;
 
 /// Why ordering ended. The process ends with it.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,16 @@ pub struct OrderingStatus {
     pub peers: BTreeMap<[u8; 32], u64>,
 }
 
+impl OrderingStatus {
+    /// Notes the tip of a peer; whether the peer is there. Its goodbye overtakes what it said before.
+    fn note_tip(&mut self, peer: &NodeKey, height: u64) -> bool {
+        let Some(tip) = self.peers.get_mut(peer.as_bytes()) else { return false };
+        *tip = height;
+        self.best_peer_height = self.peers.values().copied().max().unwrap_or(0);
+        true
+    }
+}
+
 /// What comes back from the tasks beside the thread.
 enum Done {
     Built(Built),
@@ -141,7 +153,7 @@ impl Workers {
     }
 }
 
-/// Peers that are being served, and how much at a time.
+/// Peers that are being served snapshots, and how much at a time.
 type Served = Arc<Mutex<BTreeMap<NodeKey, usize>>>;
 
 /// One answer in the making for a peer.
@@ -175,6 +187,36 @@ impl Drop for Serving {
     }
 }
 
+/// Peers that are being served blocks, and whether each is a validator's node.
+#[derive(Debug, Clone, Default)]
+struct BlockTurns(Arc<Mutex<BTreeMap<NodeKey, bool>>>);
+
+impl BlockTurns {
+    /// `None` if the peer is being served already, or too many are.
+    fn begin(&self, peer: NodeKey, validator: bool) -> Option<BlockTurn> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = peers.values().filter(|validator| !**validator).count();
+        let free = peers.len() < SERVED_AT_ONCE && (validator || others < OTHERS_SERVED_AT_ONCE);
+        if !free || peers.contains_key(&peer) {
+            return None;
+        }
+        peers.insert(peer, validator);
+        Some(BlockTurn { turns: self.clone(), peer })
+    }
+}
+
+/// The turn of a peer, until this is dropped.
+struct BlockTurn {
+    turns: BlockTurns,
+    peer: NodeKey,
+}
+
+impl Drop for BlockTurn {
+    fn drop(&mut self) {
+        self.turns.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
+    }
+}
+
 /// The shell. See the module.
 pub struct Ordering {
     ledger: Arc<Ledger>,
@@ -204,8 +246,7 @@ pub struct Ordering {
     checking: Workers,
     /// Messages being checked.
     being_checked: usize,
-    serving: Served,
-    serving_turns: Arc<Semaphore>,
+    serving: BlockTurns,
     /// Apart from blocks, which keep the network going.
     serving_snapshots: Served,
     snapshot_turns: Arc<Semaphore>,
@@ -261,8 +302,7 @@ impl Ordering {
             checker,
             checking: Workers::start("checking")?,
             being_checked: 0,
-            serving: Arc::default(),
-            serving_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
+            serving: BlockTurns::default(),
             serving_snapshots: Arc::default(),
             snapshot_turns: Arc::new(Semaphore::new(SERVED_AT_ONCE)),
         };
@@ -321,18 +361,21 @@ impl Ordering {
                 self.carry_out(actions)?;
             }
             let Some(last_height) = self.destroyed.take() else { break };
-            if let Found::Key(opened) = self.keys.after_end(last_height)? {
-                self.take_key(*opened)?;
-            }
+            let next = match self.keys.after_end(last_height)? {
+                Found::Key(opened) => Some(*opened),
+                Found::None | Found::Ended { .. } => None,
+            };
+            self.leave_key(next)?;
         }
         self.publish_status();
         Ok(())
     }
 
-    /// Goes on with the next key of this operator: its old one has voted the height before this one's first.
-    fn take_key(&mut self, opened: Opened) -> Result<(), OrderingError> {
+    /// Goes on without the key that has voted its last height: with the next key of this operator, or with none. The host
+    /// before held the key in memory.
+    fn leave_key(&mut self, next: Option<Opened>) -> Result<(), OrderingError> {
         let Made { host, actions, record, validator } =
-            make_host(&self.config, &self.ledger, Some(opened))?;
+            make_host(&self.config, &self.ledger, next)?;
         // What was under way was for the host before, whose names for it this one uses again.
         (self.results, self.done) = mpsc::channel(RESULTS_MAX);
         self.being_checked = 0;
@@ -340,14 +383,17 @@ impl Ordering {
         self.events.clear();
         self.application = Application::new(self.ledger.clone(), validator);
         self.checker = host.checker();
-        (self.host, self.record, self.validator, self.ended) = (host, record, validator, false);
+        (self.host, self.record) = (host, record);
         self.status.send_modify(|status| status.halted = String::new());
-        tracing::info!(
-            event = "next_key",
-            height = self.ledger.tip().height(),
-            key = %hex::encode(validator.unwrap_or_default()),
-            "the next validator key has taken the place of the one before"
-        );
+        if let Some(key) = validator {
+            (self.validator, self.ended) = (validator, false);
+            tracing::info!(
+                event = "next_key",
+                height = self.ledger.tip().height(),
+                key = %hex::encode(key),
+                "the next validator key has taken the place of the one before"
+            );
+        }
         self.carry_out(actions)?;
         // What the host before knew of the world.
         let pending = *self.ledger.watch_pending().borrow();
@@ -429,11 +475,11 @@ impl Ordering {
         match event {
             NetworkEvent::Consensus { peer, bytes, id } => self.check(peer, id, bytes),
             NetworkEvent::Tip { peer, height } => {
-                self.status.send_modify(|status| {
-                    status.peers.insert(*peer.as_bytes(), height);
-                    status.best_peer_height = status.peers.values().copied().max().unwrap_or(0);
-                });
-                self.events.push_back(Event::PeerTip { peer: Peer(*peer.as_bytes()), height });
+                let mut connected = false;
+                self.status.send_modify(|status| connected = status.note_tip(&peer, height));
+                if connected {
+                    self.events.push_back(Event::PeerTip { peer: Peer(*peer.as_bytes()), height });
+                }
             }
             NetworkEvent::PeerConnected { peer } => {
                 tracing::info!(event = "peer_connected", %peer);
@@ -453,13 +499,18 @@ impl Ordering {
             NetworkEvent::SnapshotRequest { peer, request, channel } => {
                 self.serve_snapshot(peer, request, channel);
             }
-            NetworkEvent::SyncRequest { peer, request, channel } => {
-                // Refused by dropping the channel: who asks asks another. A correct node asks one thing at a time.
-                let Some(serving) = Serving::begin(&self.serving, peer, 1) else { return };
-                let Ok(turn) = self.serving_turns.clone().try_acquire_owned() else { return };
+            NetworkEvent::SyncRequest { peer, request, validator, channel } => {
+                // A correct node asks one thing at a time.
+                let Some(turn) = self.serving.begin(peer, validator) else {
+                    // Nothing in spite of our height says "busy": who asks asks another, and us again soon.
+                    let tip = self.ledger.tip().height();
+                    let busy = v1::SyncResponse { tip, blocks: Vec::new() };
+                    let _ = self.network.respond(channel, busy);
+                    return;
+                };
                 let (ledger, network) = (self.ledger.clone(), self.network.clone());
                 tokio::task::spawn_blocking(move || {
-                    let _held = (serving, turn);
+                    let _held = turn;
                     match application::blocks(&ledger, &request, SYNC_RESPONSE_BYTES_MAX) {
                         Ok(response) => {
                             let _ = network.respond(channel, response);
@@ -674,4 +725,38 @@ fn make_host(
     let (host, actions) =
         Host::new(config, &height_start(&tip), recorded, ledger.clock().now_ms())?;
     Ok(Made { host, actions, record, validator })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SecretKey;
+
+    fn peer(seed: u8) -> NodeKey {
+        NodeKey::from_bytes(&SecretKey::from_seed(&[seed; 32]).public()).unwrap()
+    }
+
+    #[test]
+    fn half_of_the_turns_are_kept_for_validators() {
+        let serving = BlockTurns::default();
+        let others: Vec<_> = (1..=3).filter_map(|seed| serving.begin(peer(seed), false)).collect();
+        assert_eq!(others.len(), 2);
+        let mut validators: Vec<_> =
+            (11..=14).filter_map(|seed| serving.begin(peer(seed), true)).collect();
+        assert_eq!(validators.len(), 2);
+        validators.pop();
+        assert!(serving.begin(peer(3), false).is_none());
+        assert!(serving.begin(peer(11), true).is_none(), "one request of each");
+        assert!(serving.begin(peer(14), true).is_some());
+    }
+
+    #[test]
+    fn the_tip_of_a_peer_that_is_gone_is_not_believed() {
+        let mut status = OrderingStatus::default();
+        assert!(!status.note_tip(&peer(1), 100));
+        assert_eq!((status.best_peer_height, status.peers.len()), (0, 0));
+        status.peers.insert(*peer(1).as_bytes(), 0);
+        assert!(status.note_tip(&peer(1), 100));
+        assert_eq!(status.best_peer_height, 100);
+    }
 }

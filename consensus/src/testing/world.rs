@@ -863,7 +863,7 @@ impl World {
                 let expected = match reason {
                     // A record that was lost and one that was destroyed look the same to who starts.
                     RetireReason::RecordMissing => lost || unseated,
-                    RetireReason::Unseated { .. } | RetireReason::Recorded => unseated,
+                    RetireReason::Recorded => unseated,
                     _ => false,
                 };
                 if !expected {

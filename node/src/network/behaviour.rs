@@ -28,8 +28,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rhythm of the lazy repair: what a peer did not get directly it learns of, and asks for, within about this time.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// A request for blocks that takes longer goes to another peer.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
+/// A request for blocks that takes longer has failed. Long after another peer was asked, for over a slow link every answer
+/// may be late, and is used all the same.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests for blocks that one connection may have under way.
 const SYNC_STREAMS_MAX: usize = 8;
 /// What surrounds a message on the wire: the protobuf of gossipsub, our nonce, and one read of the socket, for the

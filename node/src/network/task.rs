@@ -742,7 +742,8 @@ impl Task {
                     // Who is given nothing sees its request refused with the channel.
                     let Some(request) = self.granted(peer, request) else { return };
                     let channel = SyncChannel(channel);
-                    let event = NetworkEvent::SyncRequest { peer, request, channel };
+                    let validator = self.classes.get(&peer) == Some(&Class::Validator);
+                    let event = NetworkEvent::SyncRequest { peer, request, validator, channel };
                     self.tell(LANE_REQUESTS, peer, event, 0);
                 }
                 request_response::Message::Response { request_id, response } => {

@@ -270,7 +270,7 @@ async fn blocks_are_asked_for_and_given_refused_or_not_to_be_had() {
         async move {
             for answer in [true, false] {
                 let (peer, asked, channel) = next(&mut server, |event| match event {
-                    NetworkEvent::SyncRequest { peer, request, channel } => {
+                    NetworkEvent::SyncRequest { peer, request, channel, .. } => {
                         Some((peer, request, channel))
                     }
                     _ => None,

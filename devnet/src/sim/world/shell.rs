@@ -153,7 +153,6 @@ impl World {
             set.is_some_and(|set| set.validators.iter().any(|one| one.public_key == point))
         });
         let with_cause = match reason {
-            RetireReason::Unseated { .. } => !seated,
             RetireReason::Recorded => !seated || sim.keyless,
             RetireReason::RecordMissing => sim.keyless,
             _ => false,
