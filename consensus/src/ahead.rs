@@ -11,6 +11,7 @@ use crate::statement;
 use arc_malachitebft_core_types::{NilOrVal, VoteType};
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, v1};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,25 +38,25 @@ impl Checker {
         Self { genesis_hash, scheme, memory }
     }
 
-    /// Checks every signature of a message; says how many are good. Those of strangers are not checked: they would cost us
-    /// time and the memory of the validators its room.
+    /// Checks the signatures of a message; says how many are good. Only what the host may use: of strangers and of other
+    /// heights nothing is checked, and of a certificate nothing after the first bad signature. So one message costs a liar's
+    /// victim one check in vain, and the memory of the validators keeps its room.
     #[must_use = "what is left unchecked the host checks itself"]
     pub fn check(&self, message: &v1::ConsensusMessage) -> usize {
         match &message.message {
-            Some(Message::Vote(vote)) => codec::vote_from(vote)
-                .map_or(0, |vote| usize::from(self.vote(&vote, vote.signature))),
+            Some(Message::Vote(vote)) => codec::vote_from(vote).map_or(0, |vote| {
+                usize::from(self.is_near(vote.height.0) && self.vote(&vote, vote.signature))
+            }),
             Some(Message::Proposal(proposal)) => {
                 codec::proposal_head_from(proposal).map_or(0, |(statement, key, signature)| {
                     let message = statement::proposal_of(&self.genesis_hash, statement);
-                    usize::from(self.verify(key, message, signature))
+                    let near = self.is_near(statement.height);
+                    usize::from(near && self.verify(key, message, signature))
                 })
             }
             Some(Message::PolkaCertificate(certificate)) => {
                 codec::polka_from(certificate, Validators::COUNT_MAX).map_or(0, |certificate| {
-                    certificate
-                        .votes(&Vocabulary)
-                        .filter(|vote| self.vote(vote, vote.signature))
-                        .count()
+                    self.certificate(certificate.height.0, certificate.votes(&Vocabulary))
                 })
             }
             Some(Message::RoundCertificate(certificate)) => codec::round_certificate_from(
@@ -63,13 +64,26 @@ impl Checker {
                 Validators::COUNT_MAX,
             )
             .map_or(0, |certificate| {
-                certificate
-                    .votes(&Vocabulary)
-                    .filter(|vote| self.vote(vote, vote.signature))
-                    .count()
+                self.certificate(certificate.height.0, certificate.votes(&Vocabulary))
             }),
             None => 0,
         }
+    }
+
+    /// Whether the host keeps messages of a height.
+    fn is_near(&self, height: u64) -> bool {
+        matches!(height.checked_sub(self.memory.height()), Some(0 | 1))
+    }
+
+    /// A certificate is of use at its own height only (`cc/handle/liveness.rs:90`).
+    fn certificate(&self, height: u64, votes: impl Iterator<Item = codec::SignedVote>) -> usize {
+        if height != self.memory.height() {
+            return 0;
+        }
+        let mut signers = BTreeSet::new();
+        votes
+            .take_while(|vote| signers.insert(vote.validator) && self.vote(vote, vote.signature))
+            .count()
     }
 
     /// Checks the certificates of synced blocks; says how many signatures are good. Certificates name validators by position
@@ -94,7 +108,7 @@ impl Checker {
                     self.verify(signer, message.clone(), signature)
                 };
                 let signatures = certificate.commit_signatures.iter();
-                signatures.filter(|signed| good(signed.address, signed.signature)).count()
+                signatures.take_while(|signed| good(signed.address, signed.signature)).count()
             })
             .sum()
     }

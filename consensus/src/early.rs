@@ -70,3 +70,64 @@ impl EarlyMessages {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{BlockHeight, BlockProposal, BlockValue, BlockVote, SignatureBytes};
+    use arc_malachitebft_core_types::{NilOrVal, Round, SignedMessage, VoteType};
+    use sillok_proto::{Hash, v1};
+    use std::sync::Arc;
+
+    fn vote(by: u8, height: u64, round: u32, value: NilOrVal<Hash>) -> SignedVote {
+        let vote = BlockVote {
+            vote_type: VoteType::Prevote,
+            height: BlockHeight(height),
+            round: Round::new(round),
+            value,
+            validator: ValidatorKey([by; 32]),
+        };
+        SignedMessage::new(vote, SignatureBytes([0; 64]))
+    }
+
+    fn proposal(by: u8, height: u64, round: u32) -> EarlyProposal {
+        let value = BlockValue { id: Hash([by; 32]), block: Arc::new(v1::Block::default()) };
+        let proposal = BlockProposal {
+            height: BlockHeight(height),
+            round: Round::new(round),
+            value,
+            pol_round: Round::Nil,
+            validator: ValidatorKey([by; 32]),
+        };
+        let proposal = SignedMessage::new(proposal, SignatureBytes([0; 64]));
+        EarlyProposal { peer: Peer([by; 32]), proposal, near: true }
+    }
+
+    #[test]
+    fn who_says_much_fills_its_own_places_only() {
+        let mut early = EarlyMessages::default();
+        for nth in 0..200_u8 {
+            early.add_vote(vote(1, 6, 0, NilOrVal::Val(Hash([nth; 32]))));
+            early.add_vote(vote(1, 6, nth.into(), NilOrVal::Nil));
+            early.add_proposal(proposal(1, 6, nth.into()));
+        }
+        early.add_vote(vote(2, 6, 0, NilOrVal::Nil));
+        assert_eq!((early.votes.len(), early.proposals.len()), (12, 2));
+        assert_eq!(early.senders(6), 2, "one of them many times");
+        let (proposals, votes) = early.take(6);
+        assert_eq!((proposals.len(), votes.len()), (2, 12));
+    }
+
+    #[test]
+    fn what_is_for_a_later_height_waits_and_what_is_over_is_forgotten() {
+        let mut early = EarlyMessages::default();
+        for height in [5, 6, 7] {
+            early.add_vote(vote(1, height, 0, NilOrVal::Nil));
+            early.add_proposal(proposal(1, height, 0));
+        }
+        let (proposals, votes) = early.take(6);
+        assert_eq!((proposals.len(), votes.len()), (1, 1));
+        assert_eq!((early.votes.len(), early.proposals.len()), (1, 1));
+        assert_eq!(early.senders(7), 1);
+    }
+}

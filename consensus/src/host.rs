@@ -43,7 +43,7 @@ use arc_malachitebft_core_types::{
 use effects::{Decision, Effects};
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, v1};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The core takes messages of at most this many rounds ahead (`cc/params.rs:24`); blocks of later ones are not executed.
@@ -314,7 +314,8 @@ impl Host {
         self.said_off_clock = false;
         self.effects.begin(self.start.height);
         self.effects.votes = false;
-        self.effects.verified.note_validators(&self.start.validators, &self.start.next_validators);
+        let (validators, next) = (&self.start.validators, &self.start.next_validators);
+        self.effects.verified.note_height(self.start.height, validators, next);
         self.leave_if_unseated();
         // A node that has the next block already has nothing that others lack; it speaks up again when the timer says so. What
         // peers merely claim silences nobody.
@@ -839,7 +840,19 @@ impl Host {
         if height != self.start.height || self.phase != Phase::Running {
             return Ok(());
         }
-        for vote in votes {
+        // Before anything is verified: a certificate that names us a hundred times must not cost a hundred checks.
+        let key = self.effects.own_key();
+        let mut signers = BTreeSet::new();
+        let formed = votes.iter().all(|vote| {
+            self.start.validators.contains(&vote.validator) && signers.insert(vote.validator)
+        });
+        let ours = votes.iter().find(|vote| Some(vote.validator) == key);
+        if !formed || ours.is_some_and(|vote| !self.effects.verify_vote(vote)) {
+            let round = round_number(round);
+            self.fault(peer, FaultReason::BadCertificate { height, round });
+            return Ok(());
+        }
+        if let Some(vote) = ours {
             self.look_for_ourselves(vote);
         }
         self.effects.refused_certificate = false;

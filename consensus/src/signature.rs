@@ -79,7 +79,9 @@ pub(crate) struct VerifiedSignatures {
 struct Memory {
     recent: BTreeSet<Checked>,
     older: BTreeSet<Checked>,
-    /// Set of the height being decided.
+    /// The height being decided.
+    height: u64,
+    /// Its set.
     validators: Option<Validators>,
     /// Set of the one after.
     next: Option<Validators>,
@@ -96,15 +98,21 @@ impl VerifiedSignatures {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whose signatures are worth checking ahead.
-    pub(crate) fn note_validators(&self, validators: &Validators, next: &Validators) {
+    /// Says whose signatures are worth checking ahead, and of which heights.
+    pub(crate) fn note_height(&self, height: u64, validators: &Validators, next: &Validators) {
         let mut memory = self.memory();
+        memory.height = height;
         memory.validators = Some(validators.clone());
         memory.next = Some(next.clone());
     }
 
     pub(crate) fn validators(&self) -> Option<Validators> {
         self.memory().validators.clone()
+    }
+
+    /// The height being decided.
+    pub(crate) fn height(&self) -> u64 {
+        self.memory().height
     }
 
     pub(crate) fn is_member(&self, key: &ValidatorKey) -> bool {

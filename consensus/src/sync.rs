@@ -165,11 +165,15 @@ impl BlockSync {
 
     /// There will be no answer. Whether it is the last question that has none, and not one that was given up on.
     pub(crate) fn unanswered(&mut self, peer: Peer, bounds: &Bounds, now_ms: u64) -> bool {
-        let given_up = self.peers.get_mut(&peer).is_some_and(|claim| claim.late.take().is_some());
-        if !given_up {
-            self.failed(peer, bounds, now_ms);
+        if let Some(claim) = self.peers.get_mut(&peer)
+            && claim.late.take().is_some()
+        {
+            // It had its pause when it was late. Others are asked before it: who is silent must not look like who is slow.
+            claim.failures = claim.failures.saturating_add(1);
+            return false;
         }
-        !given_up
+        self.failed(peer, bounds, now_ms);
+        true
     }
 
     /// A peer did not deliver what it claimed to have. What was asked of it is free for others.
@@ -305,7 +309,8 @@ impl BlockSync {
         };
         let is_busy = response.blocks.is_empty() && response.tip >= range.first;
         let most = usize::try_from(range.len()).unwrap_or(1);
-        let mut useful = range.last < height;
+        // What others brought meanwhile is no fault of its, unless it only waited for that.
+        let mut useful = range.last < height && !(is_late && response.blocks.is_empty());
         for decided in response.blocks.into_iter().take(most) {
             let at = height_of(&decided);
             if at >= height && range.contains(at) {
@@ -325,11 +330,13 @@ impl BlockSync {
             } else if let Some(share) = claim.share {
                 claim.share = share.checked_mul(2).filter(|share| *share < bounds.range_max);
             }
-        } else if is_busy && !is_late && claim.busy < Self::BUSY_MAX {
+        } else if is_late {
+            claim.failures = claim.failures.saturating_add(1);
+        } else if is_busy && claim.busy < Self::BUSY_MAX {
             let pause_ms = (bounds.pause_ms / 5).saturating_mul(1 << claim.busy);
             claim.busy = claim.busy.saturating_add(1);
             claim.pause(pause_ms.min(bounds.pause_ms), now_ms);
-        } else if !is_late {
+        } else {
             self.failed(peer, bounds, now_ms);
         }
         Some(!is_late)
@@ -360,6 +367,7 @@ fn height_of(decided: &v1::DecidedBlock) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "small figures of a test")]
 mod tests {
     use super::*;
 
@@ -391,8 +399,13 @@ mod tests {
             .collect()
     }
 
-    /// Fetches `count` blocks over a link from these peers; how long it takes, in seconds, and how many bytes come.
-    fn fetch(count: u64, block_bytes: u64, bytes_a_second: u64, peers: u8) -> Option<(u64, u64)> {
+    /// Fetches `count` blocks over a link from these peers, of which the first are silent; how long it takes, in seconds,
+    /// and how many bytes come.
+    fn fetch(
+        (count, block_bytes): (u64, u64),
+        bytes_a_second: u64,
+        (peers, silent): (u8, u8),
+    ) -> Option<(u64, u64)> {
         let mut sync = BlockSync::default();
         for number in 1..=peers {
             sync.note_tip(Peer([number; 32]), count);
@@ -411,6 +424,7 @@ mod tests {
             }
             let each = bytes_a_second * STEP_MS / 1_000 / (streams.len() as u64).max(1);
             for stream in &mut streams {
+                let each = if stream.peer.0[0] <= silent { 0 } else { each };
                 sent += each.min(stream.bytes_left);
                 stream.bytes_left = stream.bytes_left.saturating_sub(each);
                 let age_ms = now_ms - stream.asked_ms;
@@ -447,13 +461,40 @@ mod tests {
             (4 << 20, 1 << 19, 3),
         ] {
             let count = 100;
-            let ideal = count * block_bytes / bytes_a_second;
-            let fetched = fetch(count, block_bytes, bytes_a_second, peers);
-            println!(
-                "{count} of {block_bytes} B at {bytes_a_second} B/s from {peers}: {fetched:?}, at best {ideal} s"
-            );
-            let (seconds, _) = fetched.expect("every block comes");
+            let bytes = count * block_bytes;
+            let ideal = bytes / bytes_a_second;
+            let fetched = fetch((count, block_bytes), bytes_a_second, (peers, 0));
+            let (seconds, sent) = fetched.expect("every block comes");
             assert!(seconds <= 4 * ideal + 5, "{seconds} s instead of {ideal} s");
+            assert!(sent <= 3 * bytes, "{sent} B instead of {bytes} B");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_came_late_and_brought_nothing_counts_against_a_peer() {
+        let peer = Peer([1; 32]);
+        let late_and = |answer: Vec<v1::DecidedBlock>, height| {
+            let mut sync = BlockSync::default();
+            sync.note_tip(peer, 40);
+            assert!(sync.next_request(1, &BOUNDS, 0).is_some());
+            sync.late(peer, &BOUNDS, 5_000);
+            let response = v1::SyncResponse { tip: 40, blocks: answer };
+            assert_eq!(sync.keep(peer, response, height, (&BOUNDS, 6_000)), Some(false));
+            sync.peers.get(&peer).map(|claim| claim.failures)
+        };
+        let all = Range { first: 1, last: 16 };
+        assert_eq!(late_and(blocks(all), 1), Some(0));
+        assert_eq!(late_and(blocks(all), 20), Some(0), "others were faster");
+        assert_eq!(late_and(Vec::new(), 1), Some(1));
+        assert_eq!(late_and(Vec::new(), 20), Some(1), "it only waited for others");
+    }
+
+    #[test]
+    fn silent_peers_hold_up_nobody_for_long() {
+        for silent in [1, 4, 6, 8] {
+            let fetched = fetch((1_000, 1 << 10), 100 << 20, (silent + 3, silent));
+            let (seconds, _) = fetched.expect("every block comes");
+            assert!(seconds <= 90, "{seconds} s beside {silent} silent peers");
         }
     }
 }

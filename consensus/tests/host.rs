@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
-use sillok_consensus::testing::{KeyedHash, KeyedHashSigner};
+use sillok_consensus::testing::{KeyedHash, KeyedHashSigner, Mutant};
 use sillok_consensus::{
     Action, Event, EvidenceError, FaultReason, HaltReason, HeightStart, Host, HostConfig, Notice,
     OffenceKind, Peer, RetireReason, SignatureScheme, Signer, SigningRecord, StartError, TimerId,
@@ -141,16 +141,20 @@ fn precommit(by: usize, round: u32, header: Option<Hash>) -> Event {
 }
 
 fn decided(block: v1::Block, signers: &[usize]) -> v1::DecidedBlock {
+    decided_in(0, block, signers)
+}
+
+fn decided_in(round: u32, block: v1::Block, signers: &[usize]) -> v1::DecidedBlock {
     let header = id(&block);
     let signatures = signers
         .iter()
         .map(|by| v1::CommitSignature {
             validator: u32::try_from(*by).unwrap(),
-            signature: signed_vote(*by, v1::VoteType::Precommit, 5, 0, Some(header)).signature,
+            signature: signed_vote(*by, v1::VoteType::Precommit, 5, round, Some(header)).signature,
         })
         .collect();
     let certificate =
-        v1::CommitCertificate { height: 5, round: 0, header_hash: header.to_vec(), signatures };
+        v1::CommitCertificate { height: 5, round, header_hash: header.to_vec(), signatures };
     v1::DecidedBlock { block: Some(block), certificate: Some(certificate) }
 }
 
@@ -242,6 +246,24 @@ fn nothing_leaves_before_what_it_says_is_durable() {
     }
     assert!(left >= 3, "a prevote, a precommit and a decision");
     assert!(matches!(actions.last(), Some(Action::Decide { .. })), "persisting comes last");
+}
+
+/// The core reports the decision in the middle of our precommit (`cc/handle/driver.rs:405`): who tore down then would keep
+/// the vote that others wait for.
+#[test]
+fn the_vote_that_decides_leaves_before_the_decision_is_persisted() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    for by in 0..2 {
+        host.handle(prevote(by, 0, Some(header)), NOW_MS);
+        host.handle(precommit(by, 0, Some(header)), NOW_MS);
+    }
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    let precommit = (v1::VoteType::Precommit, 0, header.to_vec());
+    assert!(votes(&actions).contains(&precommit));
+    assert!(matches!(actions.last(), Some(Action::Decide { .. })));
 }
 
 #[test]
@@ -488,11 +510,7 @@ fn a_restart_repeats_the_recorded_vote_and_signs_no_other() {
     let fresh = block(0, NOW_MS);
     let actions = host.handle(proposal(0, 0, None, fresh.clone()), NOW_MS);
     let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
-    let entry = |action: Action| match action {
-        Action::Append(entry) => Some(entry),
-        _ => None,
-    };
-    let entries: Vec<_> = actions.into_iter().filter_map(entry).collect();
+    let entries = appended(actions);
     assert_eq!(entries.len(), 2, "the proposal and our prevote");
     let (mut host, actions) = boot(SigningRecord { height: 5, entries });
     assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, id(&fresh).to_vec())]);
@@ -502,6 +520,65 @@ fn a_restart_repeats_the_recorded_vote_and_signs_no_other() {
     let actions = host.handle(proposal(0, 0, None, other), NOW_MS);
     let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
     assert!(votes(&actions).is_empty());
+}
+
+fn appended(actions: Vec<Action>) -> Vec<v1::WalEntry> {
+    let entry = |action: Action| match action {
+        Action::Append(entry) => Some(entry),
+        _ => None,
+    };
+    actions.into_iter().filter_map(entry).collect()
+}
+
+/// A record in which we prevoted a block after a timeout that makes everybody prevote nil is no record of a life that was.
+#[test]
+fn a_record_whose_replay_would_sign_otherwise_stops_the_node_for_a_person() {
+    let mut host = held();
+    let begun = host.handle(Event::TransactionsPending(true), NOW_MS);
+    let timeout = appended(host.handle(Event::TimerFired(timer(&begun, 1_000)), NOW_MS));
+    let mut host = running();
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    let voted = appended(host.handle(valid(requests(&actions)[0]), NOW_MS));
+    let entries = vec![timeout[0].clone(), voted[1].clone()];
+    assert!(matches!(entries[0].entry, Some(Entry::Timeout(_))));
+    assert!(matches!(entries[1].entry, Some(Entry::Vote(_))));
+    let halts = |mutants: Vec<Mutant>| {
+        let config = HostConfig { mutants, ..config() };
+        let record = SigningRecord { height: 5, entries: entries.clone() };
+        let (_, actions) = Host::new(config, &start(5), record, NOW_MS).unwrap();
+        assert_eq!(votes(&actions), [], "nothing is released");
+        let Some(Action::Halt { reason }) = actions.last().cloned() else { panic!("{actions:?}") };
+        assert!(!reason.may_restart());
+        reason
+    };
+    let diverged = HaltReason::ReplayDiverged { kind: "prevote".to_owned(), height: 5, round: 0 };
+    assert_eq!(halts(Vec::new()), diverged);
+    // The guard is behind the core's own check, for the day on which that errs.
+    let refused = HaltReason::SignedOtherwise { height: 5, round: 0 };
+    assert_eq!(halts(vec![Mutant::NoReplayIndex]), refused);
+}
+
+#[test]
+fn a_block_that_was_built_too_late_is_not_proposed() {
+    let us_first = HeightStart {
+        proposer_order: [US, 0, 1, 2].map(|index| ValidatorKey(key(index))).to_vec(),
+        ..start(5)
+    };
+    let built = |round: u32| Event::Built { height: 5, round, block: Arc::new(block(US, NOW_MS)) };
+    let record = || SigningRecord { height: 4, entries: Vec::new() };
+    let says = |actions: &[Action]| {
+        has(actions, |action| matches!(action, Action::Append(_) | Action::Broadcast(_)))
+    };
+    let (mut host, _) = Host::new(config(), &us_first, record(), NOW_MS).unwrap();
+    let begun = host.handle(Event::TransactionsPending(true), NOW_MS);
+    assert!(has(&begun, |action| matches!(action, Action::Build { height: 5, round: 0, .. })));
+    assert!(!says(&host.handle(built(1), NOW_MS)), "not asked for");
+    assert!(says(&host.handle(built(0), NOW_MS)), "in time");
+    assert!(!says(&host.handle(built(0), NOW_MS)), "once");
+    let (mut host, _) = Host::new(config(), &us_first, record(), NOW_MS).unwrap();
+    let begun = host.handle(Event::TransactionsPending(true), NOW_MS);
+    host.handle(Event::TimerFired(timer(&begun, 1_000)), NOW_MS);
+    assert!(!says(&host.handle(built(0), NOW_MS)), "we have prevoted nil");
 }
 
 #[test]
@@ -531,6 +608,17 @@ fn a_certified_block_is_decided_without_votes() {
     let Some(Action::Decide { block, certificate, .. }) = actions.last() else { panic!() };
     assert_eq!(**block, fresh);
     assert_eq!(certificate.signatures.len(), 3);
+}
+
+/// The core connects a certificate with a block only if both are of one round (`eng/consensus.rs:2025`).
+#[test]
+fn a_block_that_was_certified_in_a_later_round_is_decided_in_round_0() {
+    let mut host = asking();
+    let there = decided_in(3, block(0, NOW_MS), &[0, 1, 2]);
+    let actions = host.handle(synced(vec![there]), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    let Some(Action::Decide { certificate, .. }) = actions.last() else { panic!("{actions:?}") };
+    assert_eq!((certificate.round, certificate.signatures.len()), (3, 3));
 }
 
 #[test]
@@ -1413,4 +1501,46 @@ fn what_was_checked_on_another_thread_is_not_checked_again() {
     let decided = decided(block(0, NOW_MS + 1), &[0, 1, 2]);
     let response = v1::SyncResponse { tip: 5, blocks: vec![decided] };
     assert_eq!(checker.check_synced(&response), 3);
+}
+
+/// Checks cost 50 µs each, so what a liar sends must not cost more of them than it costs the liar to send.
+#[test]
+fn one_message_of_a_liar_costs_one_check_in_vain() {
+    let scheme = Arc::new(Counting::default());
+    let config = HostConfig { scheme: scheme.clone(), ..config() };
+    let record = SigningRecord { height: 4, entries: Vec::new() };
+    let (mut host, _) = Host::new(config, &start(5), record, NOW_MS).unwrap();
+    host.handle(Event::TransactionsPending(true), NOW_MS);
+    let checker = host.checker();
+    let checks = || scheme.0.swap(0, Ordering::Relaxed);
+    let forged = |signers: &[usize], height: u64| {
+        let Message::PolkaCertificate(mut polka) = polka(0, signers, Hash([7; 32])) else {
+            panic!()
+        };
+        polka.height = height;
+        for (nth, signed) in polka.signatures.iter_mut().enumerate() {
+            signed.signature[..8].copy_from_slice(&nth.to_be_bytes());
+        }
+        Message::PolkaCertificate(polka)
+    };
+    let ahead = |message: &Message| {
+        let message = v1::ConsensusMessage { message: Some(message.clone()) };
+        (checker.check(&message), checks())
+    };
+    let bad = [FaultReason::BadCertificate { height: 5, round: 0 }];
+    for (signers, worth) in [([US; 100].as_slice(), 0), (&[US, 0, 1], 1), (&[0; 100], 0)] {
+        let certificate = forged(signers, 5);
+        assert_eq!(ahead(&certificate), (0, 1), "nothing after the first");
+        assert_eq!(faults(&host.handle(message(certificate), NOW_MS)), bad);
+        assert_eq!(checks(), worth);
+    }
+    // Of other heights than the host may use nothing is checked.
+    assert_eq!(ahead(&forged(&[0, 1, 2], 6)), (0, 0));
+    for (height, expected) in [(4, (0, 0)), (5, (1, 1)), (6, (1, 1)), (7, (0, 0))] {
+        let vote = signed_vote(0, v1::VoteType::Prevote, height, 0, None);
+        assert_eq!(ahead(&Message::Vote(vote)), expected, "height {height}");
+    }
+    // A liar's own signature is good, however often it repeats it.
+    let again = polka(0, &[0; 100], Hash([8; 32]));
+    assert_eq!(ahead(&again), (1, 1));
 }

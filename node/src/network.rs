@@ -565,8 +565,9 @@ impl NetworkHandle {
         self.command(Command::RespondSnapshot { channel, response })
     }
 
-    /// Says whether what a peer gossiped may be kept for members that it did not reach: a consensus message only if
-    /// the host vouches for it, a transaction only if it was admitted. For whoever hands it on is answerable for it. Of transactions that are not good no correct node sends many.
+    /// Says whether what a peer gossiped may be kept for members that it did not reach: a consensus message only if the
+    /// host vouches for it, a transaction only if it was admitted. For whoever hands it on is answerable for it. Of
+    /// transactions that are not good no correct node sends many.
     pub fn judge(&self, peer: NodeKey, id: GossipId, good: bool) {
         // Unjudged it is not kept, which costs little.
         let _ = self.command(Command::Judge { peer, id, good });
@@ -611,6 +612,12 @@ impl NetworkHandle {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.peers.borrow().clone()
+    }
+
+    /// Whether a peer is among [`NetworkHandle::peers`].
+    #[must_use]
+    pub fn is_connected(&self, node: &NodeKey) -> bool {
+        self.peers.borrow().iter().any(|peer| peer.node == *node)
     }
 
     /// What was dropped or refused so far.

@@ -25,10 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HEIGHTS: u64 = 21;
 /// A block a minute, so that some are older than the replay window, which comes with a snapshot.
 const BLOCK_MS: u64 = 60_000;
-const OPERATOR_NODE: u8 = 4;
-const NEW_NODE: u8 = 20;
+pub(crate) const OPERATOR_NODE: u8 = 4;
+pub(crate) const NEW_NODE: u8 = 20;
 
-fn node(seed: u8) -> NodeKey {
+pub(crate) fn node(seed: u8) -> NodeKey {
     NodeKey::from_bytes(&SecretKey::from_seed(&[seed; 32]).public()).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn open_at(path: &Path, retention: Retention, now_ms: Arc<AtomicU64>) -> Arc<Led
 }
 
 /// A record of so many heights, each certified by the one validator.
-fn grown(path: &Path) -> Arc<Ledger> {
+pub(crate) fn grown(path: &Path) -> Arc<Ledger> {
     let now_ms = Arc::new(AtomicU64::new(GENESIS_MS));
     let ledger = open_at(path, Retention::Archive, now_ms.clone());
     let genesis = *ledger.chain.hash();
@@ -72,7 +72,7 @@ fn grown(path: &Path) -> Arc<Ledger> {
     ledger
 }
 
-async fn network(ledger: &Ledger, seed: u8, peers: Vec<PeerAddress>) -> Network {
+pub(crate) async fn network(ledger: &Ledger, seed: u8, peers: Vec<PeerAddress>) -> Network {
     Network::start(NetworkConfig {
         key: SecretKey::from_seed(&[seed; 32]),
         genesis_hash: *ledger.chain.hash(),

@@ -10,4 +10,5 @@ mod joining;
 mod members;
 mod mempool;
 mod network;
+mod ordering;
 mod support;
