@@ -45,11 +45,15 @@ pub enum Mutant {
     ClockOnReproposal,
     /// A key whose record is missing signs with a new record.
     SignWithoutRecord,
+    /// A validator that signed twice counts twice in certificates of prevotes and of rounds.
+    SignerCountedTwice,
+    /// Whoever signed counts in certificates of prevotes and of rounds, of whatever set.
+    StrangersCounted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NoWalReplay,
         Self::RecordNotFed,
         Self::PublishBeforeSync,
@@ -67,5 +71,7 @@ impl Mutant {
         Self::NoReplayIndex,
         Self::ClockOnReproposal,
         Self::SignWithoutRecord,
+        Self::SignerCountedTwice,
+        Self::StrangersCounted,
     ];
 }

@@ -103,6 +103,19 @@ fn a_thousand_seeds_break_no_rule_and_leave_nobody_stuck() {
         ("validators replaced", counts.replaced),
         ("stale reads refused", counts.stale_reads),
         ("joins by snapshot", counts.snapshots_joined),
+        ("poisons that did what they do", counts.poison_hits),
+        ("poisons proposed", counts.poison_proposed),
+        ("forged certificates", counts.forged_certificates),
+        ("creations", counts.creates),
+        ("updates of organizations", counts.updates),
+        ("changes of devices", counts.device_changes),
+        ("devices taken away", counts.devices_taken),
+        ("recoveries", counts.recoveries),
+        ("deactivations", counts.deactivations),
+        ("proposals of operators", counts.proposals),
+        ("approvals", counts.approvals),
+        ("joins", counts.joins),
+        ("re-keyings", counts.rekeys),
     ];
     for (what, count) in happened {
         assert!(count > 0 || outcomes.len() < 300, "{what}: none in {} seeds", outcomes.len());
@@ -301,6 +314,7 @@ fn a_transaction_that_panics_execution_everywhere_costs_five_rounds_at_most_and_
     });
     assert!(outcome.counts.rounds_lost <= 5, "{:#?}", outcome.counts);
     assert_eq!((outcome.counts.crashes, outcome.counts.poisons), (0, 1));
+    assert!(outcome.counts.poison_hits > 0);
 }
 
 #[test]
@@ -312,6 +326,21 @@ fn a_transaction_that_one_build_reads_otherwise_costs_five_rounds_at_most_and_no
     });
     assert!(outcome.counts.rounds_lost <= 5, "{:#?}", outcome.counts);
     assert_eq!((outcome.counts.crashes, outcome.counts.poisons), (0, 1));
+    assert!(outcome.counts.poison_hits > 0);
+}
+
+/// A traitor's software bears it, and proposes it to those whose does not.
+#[test]
+fn a_traitor_that_proposes_what_panics_execution_stops_nobody() {
+    let outcome = check(&Scenario {
+        traitors: vec![(1, vec![Behavior::Forge])],
+        script: vec![(200_000, Step::Poison(Poison::Panics))],
+        faults: Faults { until_us: SECOND, ..Faults::default() },
+        ..Scenario::calm(6)
+    });
+    assert!(outcome.counts.poison_proposed > 0, "{:#?}", outcome.counts);
+    assert!(outcome.counts.poison_hits > 0, "{:#?}", outcome.counts);
+    assert!(outcome.counts.forged_certificates > 0, "{:#?}", outcome.counts);
 }
 
 // ----------------------------------------------------------------------- rows of requirements

@@ -23,11 +23,13 @@ pub enum Mutant {
     MinHeightIgnored,
     /// A decided block is written without waiting for the disk.
     CommitNotDurable,
+    /// What builds read differently is proposed again and again.
+    SuspectsNotLeftOut,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MembershipOneHeightEarly,
         Self::ReplayNotChecked,
         Self::VerdictById,
@@ -36,6 +38,7 @@ impl Mutant {
         Self::SnapshotNotVerified,
         Self::MinHeightIgnored,
         Self::CommitNotDurable,
+        Self::SuspectsNotLeftOut,
     ];
 }
 

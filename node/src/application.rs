@@ -317,6 +317,9 @@ impl Application {
     /// After a decision: what builds read differently is in no proposal of ours for a while, or it would cost rounds at
     /// every height until its time is over (PROTOCOL II.3).
     fn leave_out_suspects(&mut self, decided: &Hash, height: u64) {
+        if is(Mutant::SuspectsNotLeftOut) {
+            return self.own.clear();
+        }
         for (block, ids) in std::mem::take(&mut self.own) {
             if let Some(own) = self.proposer.filter(|_| block != *decided) {
                 for id in ids {

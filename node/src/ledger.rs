@@ -62,6 +62,15 @@ pub struct ExecutionFault {
     pub panics_on: BTreeSet<Hash>,
     /// Transactions after which this build computes another state root than others.
     pub other_root_on: BTreeSet<Hash>,
+    /// How often it showed, in every ledger that has a clone of it.
+    pub hits: Arc<std::sync::atomic::AtomicU64>,
+}
+
+#[cfg(feature = "testing")]
+impl ExecutionFault {
+    fn hit(&self) {
+        self.hits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// See the module.
@@ -153,7 +162,11 @@ impl Ledger {
     fn panic_if_faulty<'a>(&self, ids: impl IntoIterator<Item = &'a Hash>) {
         let panics = {
             let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-            ids.into_iter().any(|id| fault.panics_on.contains(id))
+            let panics = ids.into_iter().any(|id| fault.panics_on.contains(id));
+            if panics {
+                fault.hit();
+            }
+            panics
         };
         assert!(!panics, "a test makes execution panic");
     }
@@ -163,6 +176,7 @@ impl Ledger {
     fn distort(&self, mut outcome: Outcome) -> Outcome {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         if outcome.transactions.iter().any(|leaf| fault.other_root_on.contains(&leaf.id)) {
+            fault.hit();
             outcome.header.state_root = vec![0xee; 32];
             outcome.hash = sillok_ledger::header_hash(&outcome.header);
         }
@@ -366,6 +380,13 @@ impl Ledger {
 
     fn quarantined(&self) -> MutexGuard<'_, BTreeSet<Hash>> {
         self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this process has put aside because it panics execution.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn poisons(&self) -> Vec<Hash> {
+        self.quarantined().iter().copied().collect()
     }
 
     fn put_aside(&self, poison: &Pending) -> Result<(), StorageError> {

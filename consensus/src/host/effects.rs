@@ -182,12 +182,14 @@ impl Effects {
         bad: impl Fn(ValidatorKey, SignatureBytes) -> CertificateError<Vocabulary>,
     ) -> Result<(), CertificateError<Vocabulary>> {
         let mut signers = BTreeSet::new();
+        let mut votes_counted = 0_u64;
         for (vote, signature) in votes {
             let key = vote.validator;
-            if !signers.insert(key) {
+            votes_counted = votes_counted.saturating_add(1);
+            if !signers.insert(key) && !self.config.has(Mutant::SignerCountedTwice) {
                 return Err(CertificateError::DuplicateVote(key));
             }
-            if !validators.contains(&key) {
+            if !validators.contains(&key) && !self.config.has(Mutant::StrangersCounted) {
                 return Err(CertificateError::UnknownValidator(key));
             }
             let message = statement::vote(&self.config.genesis_hash, &vote);
@@ -195,7 +197,9 @@ impl Effects {
                 return Err(bad(key, *signature));
             }
         }
-        let (signed, total) = (signers.len() as u64, validators.total_voting_power());
+        let twice = self.config.has(Mutant::SignerCountedTwice);
+        let signed = if twice { votes_counted } else { signers.len() as u64 };
+        let total = validators.total_voting_power();
         if threshold.is_met(signed, total) {
             Ok(())
         } else {

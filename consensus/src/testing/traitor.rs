@@ -8,7 +8,7 @@ use crate::signature::Signer;
 use sillok_ledger::header_hash;
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, Tag, encode, v1};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// A sin. A traitor may have several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,7 @@ pub enum Side {
 /// Which block a traitor proposes beside the true one, made from it.
 pub type Remake<'a> = dyn FnMut(&v1::Block, &mut Random) -> v1::Block + 'a;
 
-/// Most old messages kept for another day.
+/// Most old messages kept for another day: some of every time since the beginning, fewer the longer it goes on.
 const KEPT_MAX: usize = 64;
 
 /// What one traitor remembers.
@@ -60,7 +60,10 @@ pub struct Traitor {
     /// By height and round: its other proposal.
     other: BTreeMap<(u64, u32), v1::Block>,
     /// What it heard and said.
-    kept: VecDeque<v1::ConsensusMessage>,
+    kept: Vec<v1::ConsensusMessage>,
+    /// How many messages it heard, and every how many it keeps one.
+    heard: usize,
+    every: usize,
 }
 
 impl Traitor {
@@ -73,7 +76,9 @@ impl Traitor {
             victims: victims.into_iter().map(|key| key.to_vec()).collect(),
             seen: BTreeMap::new(),
             other: BTreeMap::new(),
-            kept: VecDeque::new(),
+            kept: Vec::new(),
+            heard: 0,
+            every: 1,
         }
     }
 
@@ -84,9 +89,17 @@ impl Traitor {
     /// Tells the traitor of a message it received: which blocks there are to vote for.
     pub fn observe(&mut self, message: &v1::ConsensusMessage) {
         if self.is(Behavior::Replay) {
-            self.kept.push_back(message.clone());
+            if self.heard.is_multiple_of(self.every) {
+                self.kept.push(message.clone());
+            }
+            self.heard += 1;
             if self.kept.len() > KEPT_MAX {
-                self.kept.pop_front();
+                let mut nth = 0;
+                self.kept.retain(|_| {
+                    nth += 1;
+                    nth % 2 == 1
+                });
+                self.every *= 2;
             }
         }
         let (height, round, header) = match &message.message {

@@ -105,8 +105,11 @@ fn faults(cli: &Cli, directory: &Path) -> anyhow::Result<Faults> {
             })
             .collect()
     };
-    let execution =
-        ExecutionFault { panics_on: id(&cli.panic_on)?, other_root_on: id(&cli.other_root_on)? };
+    let execution = ExecutionFault {
+        panics_on: id(&cli.panic_on)?,
+        other_root_on: id(&cli.other_root_on)?,
+        ..ExecutionFault::default()
+    };
     let outgoing = cli.behave.map(|fault| traitor(fault, directory)).transpose()?;
     Ok(Faults { execution, outgoing })
 }

@@ -27,6 +27,8 @@ pub enum Violation {
     OtherState { height: u64, node: usize, what: String },
     /// An honest validator voted for, or proposed, a block that no chain allows.
     InvalidVote { height: u64, node: usize, header: Hash, reason: String },
+    /// An honest validator precommitted a block for which more than two thirds cannot have prevoted.
+    PrecommitWithoutPolka { height: u64, round: u32, node: usize },
     /// An honest validator signed for a height whose set does not hold its key.
     SignedUnseated { height: u64, round: u32, step: &'static str, node: usize },
     /// An honest validator signed with a key that is destroyed, or whose signing record is lost.
@@ -63,7 +65,7 @@ pub enum Violation {
     Stuck { node: usize, tip: u64, wanted: u64 },
     /// After every fault was healed a transaction was not ordered.
     NotOrdered { transaction: Hash },
-    /// One transaction that the software cannot bear cost more rounds than it may.
+    /// A transaction that the software cannot bear cost more rounds than it may: so many until this height.
     CostlyPoison { height: u64, round: u32 },
     /// A panic outside of where panics are expected.
     Panicked { reason: String },
@@ -78,6 +80,7 @@ impl Violation {
             Self::InvalidCommit { .. } => "validity of commits",
             Self::OtherState { .. } => "state roots equal",
             Self::InvalidVote { .. } => "validity of votes",
+            Self::PrecommitWithoutPolka { .. } => "precommits after prevotes",
             Self::SignedUnseated { .. } => "votes by the set of their height",
             Self::SignedWithDeadKey { .. } => "no signature by a key that is gone",
             Self::Forged { .. } => "no statement in another's name",
@@ -95,7 +98,7 @@ impl Violation {
             Self::Stopped { .. } => "no honest node stopped",
             Self::LostRound { .. } => "no round lost without cause",
             Self::Stuck { .. } | Self::NotOrdered { .. } => "progress after healing",
-            Self::CostlyPoison { .. } => "poison costs at most five rounds",
+            Self::CostlyPoison { .. } => "poison costs few rounds",
             Self::Panicked { .. } => "no panic",
         }
     }
@@ -231,10 +234,27 @@ impl Checker {
         }
         if let Some(header) = Hash::from_slice(said.header) {
             self.on_vote(node, height, header);
+            if step == "precommit" && !self.may_have_polka(&key, height, round, &header) {
+                self.report(Violation::PrecommitWithoutPolka { height, round, node });
+            }
         }
         if self.check_durability && !ever_durable.contains(said.signature) {
             self.report(Violation::ReleasedBeforeDurable { height, round, step, node });
         }
+    }
+
+    /// Whether more than two thirds of a set may have prevoted for a block: the honest members that did, everybody who is
+    /// not honest, and the signer itself, whose prevote may leave in the same moment, or may have been lost with the power.
+    fn may_have_polka(&self, own: &[u8; 32], height: u64, round: u32, header: &Hash) -> bool {
+        let Some(set) = self.reference.set(height) else { return false };
+        let prevoted = |member: &&v1::Validator| {
+            let Ok(key) = <[u8; 32]>::try_from(member.public_key.as_slice()) else { return false };
+            match self.said.get(&(key, height, round, "prevote")) {
+                Some(content) => content.starts_with(&header.0),
+                None => key == *own || !self.keys.contains_key(&key),
+            }
+        };
+        3 * set.validators.iter().filter(prevoted).count() > 2 * set.validators.len()
     }
 
     /// Honest `node` puts its key to a block: executing it on the record must give that header.

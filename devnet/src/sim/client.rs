@@ -41,6 +41,8 @@ pub(super) struct Sent {
     pub(super) transaction: Arc<v1::Transaction>,
     pub(super) valid_until_ms: u64,
     pub(super) sent_us: u64,
+    /// When it was sent first.
+    pub(super) made_us: u64,
     /// Height at which a node showed it.
     pub(super) acknowledged: Option<u64>,
     /// Nobody waits for it: it may well be refused.
@@ -163,6 +165,7 @@ impl Client {
             transaction: Arc::new(transaction),
             valid_until_ms,
             sent_us: now_us,
+            made_us: now_us,
             acknowledged: None,
             doubtful,
         });

@@ -2,7 +2,7 @@
 
 use super::checker::Violation;
 use super::keys::Signatures;
-use super::scenario::{Change, Faults, Scenario};
+use super::scenario::{Change, Faults, Poison, Scenario};
 use super::world::run;
 use serde::Serialize;
 use sillok_consensus::testing::{Behavior, Mutant as HostMutant};
@@ -134,6 +134,21 @@ pub const TABLE: &[Entry] = &[
         exception: "a disk is lost in every seed",
         ..host("signing with a missing record", &[HostMutant::SignWithoutRecord])
     },
+    Entry {
+        shape: with_a_forger,
+        exception: "two traitors of seven, one of which forges certificates",
+        ..host("a signer counted twice", &[HostMutant::SignerCountedTwice])
+    },
+    Entry {
+        shape: with_a_forger,
+        exception: "two traitors of seven, one of which forges certificates",
+        ..host("strangers counted as signers", &[HostMutant::StrangersCounted])
+    },
+    Entry {
+        shape: with_other_roots,
+        exception: "nothing but a transaction that builds read differently",
+        ..node("what builds read differently proposed on", &[NodeMutant::SuspectsNotLeftOut])
+    },
     node("state written before the certificate", &[NodeMutant::StateBeforeCertificate]),
     Entry {
         shape: with_changes,
@@ -192,6 +207,26 @@ fn joined_by_snapshot(scenario: &mut Scenario) {
         signatures: Signatures::Ed25519,
         traitors: vec![(0, vec![Behavior::Forge])],
         faults: Faults { until_us: 1_500_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+fn with_a_forger(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        validators: 7,
+        traitors: vec![(1, vec![Behavior::Forge]), (4, vec![Behavior::Equivocate])],
+        faults: Faults { loss_permille: 100, until_us: 1_500_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+fn with_other_roots(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        faults: Faults {
+            poison: Some(Poison::OtherRoot),
+            until_us: 1_500_000,
+            ..Faults::default()
+        },
         ..Scenario::calm(scenario.seed)
     };
 }

@@ -4,8 +4,8 @@
 use super::keys::Signatures;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
-    Chain, Outcome, SignatureVerifier, StateFault, StateView, Tip, TransactionLeaf, TreeKey,
-    execute_block, header_hash,
+    Chain, CheckedTransaction, Frame, Outcome, SignatureVerifier, StateFault, StateView, Tip,
+    TransactionLeaf, TreeKey, execute_block, header_hash,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,6 +144,24 @@ impl Reference {
     /// Builds read this transaction differently, and that is what the run is about.
     pub(super) fn excuse(&mut self, transaction: Hash) {
         self.judged.excused.insert(transaction);
+    }
+
+    /// Why the next block could not hold a transaction, if it could not.
+    pub(super) fn refuses(&self, transaction: &v1::Transaction, now_ms: u64) -> Option<String> {
+        let checked = match CheckedTransaction::check(self.chain.hash(), transaction) {
+            Ok(checked) => checked,
+            Err(error) => return Some(error.to_string()),
+        };
+        let frame = Frame {
+            chain: &self.chain,
+            height: self.tip.height() + 1,
+            time_ms: now_ms.max(self.tip.header.time_ms + 1),
+            verifier: &*self.verifier,
+            replay: &self.tip.replay,
+            recent: &self.tip.recent,
+        };
+        let ran = sillok_ledger::admit::run(&frame, &self.state, &checked);
+        ran.err().map(|error| error.to_string())
     }
 
     /// Somebody proposes a block.

@@ -224,7 +224,15 @@ impl Scenario {
             // Nothing goes wrong: then nothing may take longer than it must.
             return scenario;
         }
-        scenario.validators = pick(random, &[4, 4, 4, 4, 5, 7]);
+        if random.chance(40) {
+            // Nothing but a transaction that the software cannot bear: then it is known how many rounds it costs.
+            scenario.validators = pick(random, &[4, 4, 5, 7]);
+            scenario.faults.poison = Some(pick(random, &[Poison::Panics, Poison::OtherRoot]));
+            scenario.faults.until_us = 1_000_000;
+            scenario.transaction_every_us = pick(random, &[8_000, 25_000]);
+            return scenario;
+        }
+        scenario.validators = pick(random, &[4, 4, 5, 7, 7, 10]);
         scenario.observers = pick(random, &[0, 0, 1]);
         scenario.signatures =
             if random.chance(50) { Signatures::Ed25519 } else { Signatures::KeyedHash };
@@ -276,17 +284,19 @@ impl Scenario {
     /// Fewer than a third may be at fault in ways that cost the network a validator.
     fn draw_culprits(&mut self, random: &mut Random) {
         let mut left: Vec<usize> = (0..self.validators).collect();
+        let as_many_as_may_be = random.chance(333);
         for _ in 0..faulty_max(self.validators) {
-            if !random.chance(700) {
+            if !random.chance(700) && !as_many_as_may_be {
                 continue;
             }
             let culprit = left.remove(random.index(left.len()));
+            let faults = &mut self.faults;
             match random.below(9) {
-                0 => self.faults.restored = Some(culprit),
-                1 => self.faults.loses_disk = Some(culprit),
-                2 => self.faults.jumping_clock = Some(culprit),
-                3 => self.faults.sleeper = Some(culprit),
-                4 => self.faults.full_disk = Some(culprit),
+                0 if faults.restored.is_none() => faults.restored = Some(culprit),
+                1 if faults.loses_disk.is_none() => faults.loses_disk = Some(culprit),
+                2 if faults.jumping_clock.is_none() => faults.jumping_clock = Some(culprit),
+                3 if faults.sleeper.is_none() => faults.sleeper = Some(culprit),
+                4 if faults.full_disk.is_none() => faults.full_disk = Some(culprit),
                 5 if self.twins.is_none() => self.twins = Some(culprit),
                 _ => {
                     let mut sins: Vec<Behavior> =
@@ -313,6 +323,17 @@ impl Scenario {
             && self.script.is_empty()
             && self.crash_at.is_none()
             && self.faults == Faults::default()
+    }
+
+    /// Nothing goes wrong but transactions that the software cannot bear.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let faults = Faults { poison: None, until_us: 0, ..self.faults.clone() };
+        let harmless = |step: &Step| matches!(step, Step::Poison(_) | Step::Load(_));
+        self.culprits() == 0
+            && self.crash_at.is_none()
+            && self.script.iter().all(|(_, step)| harmless(step))
+            && faults == Faults::default()
     }
 
     /// How many of the first validators are at fault in a way that costs the network a validator.

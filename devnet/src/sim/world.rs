@@ -33,6 +33,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a node keeps waiting.
 const LIMITS: Limits =
@@ -164,6 +165,14 @@ pub(super) struct World {
     operators: Operators,
     checker: Checker,
     poisoned: Vec<(Poison, Hash)>,
+    /// How often one of them did what it does.
+    poison_hits: Arc<AtomicU64>,
+    /// Rounds lost since the first of them, where nothing else goes wrong.
+    poison_rounds: u32,
+    /// Validator keys that are out of use, and that somebody kept.
+    retired: Vec<Key>,
+    /// When every fault ended.
+    healed_us: u64,
     trace_hash: u64,
     trace: Vec<String>,
     counts: Counts,
@@ -213,10 +222,14 @@ fn run_world(scenario: &Scenario) -> Outcome {
         world.run_until(deadline_us, |world| {
             world.probe_is_shown() && world.tips().all(|(_, tip)| tip >= wanted)
         });
+        world.wait_for_what_is_owed(deadline_us);
         if world.checker.violations.is_empty() {
             world.check_end(wanted);
         }
     }
+    world.counts.poison_hits = world.poison_hits.load(Ordering::Relaxed);
+    world.counts.votes_judged = world.checker.votes_judged;
+    world.counts.votes_not_judged = world.checker.votes_not_judged;
     Outcome {
         seed: scenario.seed,
         height: world.tips().map(|(_, tip)| tip).min().unwrap_or(0),
@@ -311,6 +324,10 @@ impl World {
             operators: Operators::default(),
             checker,
             poisoned: Vec::new(),
+            poison_hits: Arc::default(),
+            poison_rounds: 0,
+            retired: Vec::new(),
+            healed_us: 0,
             trace_hash: 0xCBF2_9CE4_8422_2325,
             trace: Vec::new(),
             counts: Counts::default(),
@@ -480,6 +497,7 @@ impl World {
     /// Every fault ends: whoever is honest must go on from here.
     fn heal(&mut self) {
         self.healed = true;
+        self.healed_us = self.now_us;
         self.note(|_| "healed".to_owned());
         self.network.partition = None;
         self.network.loss_permille = 0;
@@ -497,6 +515,7 @@ impl World {
             }
             self.start(node);
         }
+        self.send_again(u64::MAX);
         let (now_ms, now_us) = (self.world_ms(), self.now_us);
         let probe = self.client.create(&mut self.random, now_ms, now_us);
         self.probe = Some(probe);
@@ -526,6 +545,7 @@ impl World {
         }
         for (node, tip) in tips {
             let Some(ledger) = self.nodes[node].ledger().cloned() else { continue };
+            self.check_put_aside(node, &ledger.poisons());
             let disk = self.nodes[node].disk.clone();
             self.checker.on_rest(node, &ledger, &disk);
             // What one node showed every other shows too, at the same place.

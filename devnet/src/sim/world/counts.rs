@@ -35,6 +35,21 @@ pub struct Counts {
     pub disconnects: u64,
     pub destroyed_keys: u64,
     pub poisons: u64,
+    pub poison_hits: u64,
+    pub poison_proposed: u64,
+    pub forged_certificates: u64,
+    pub votes_judged: u64,
+    pub votes_not_judged: u64,
+    pub creates: u64,
+    pub updates: u64,
+    pub device_changes: u64,
+    pub devices_taken: u64,
+    pub recoveries: u64,
+    pub deactivations: u64,
+    pub proposals: u64,
+    pub approvals: u64,
+    pub joins: u64,
+    pub rekeys: u64,
     pub added: u64,
     pub rekeyed: u64,
     pub removed: u64,
@@ -49,7 +64,9 @@ impl Counts {
         sum!(events messages_sent messages_lost crashes crashes_between_actions replays
             replayed_entries restores lost_disks full_disks pauses partitions clock_jumps lies
             synced_blocks snapshots_joined evidence faults_reported rounds_lost empty_blocks
-            transactions_sent transactions_committed acknowledged reads stale_reads disconnects destroyed_keys poisons added
+            transactions_sent transactions_committed acknowledged reads stale_reads disconnects destroyed_keys poisons
+            poison_hits poison_proposed forged_certificates votes_judged votes_not_judged creates updates device_changes
+            devices_taken recoveries deactivations proposals approvals joins rekeys added
             rekeyed removed replaced observers_changed);
         self.round_max = self.round_max.max(other.round_max);
     }

@@ -166,7 +166,12 @@ impl World {
     }
 
     pub(super) fn execution_fault(&self, node: usize) -> ExecutionFault {
-        let mut fault = ExecutionFault::default();
+        let hits = self.poison_hits.clone();
+        let mut fault = ExecutionFault { hits, ..ExecutionFault::default() };
+        // A traitor proposes what others cannot bear to validate.
+        if !self.nodes[node].honest {
+            return fault;
+        }
         for (poison, id) in &self.poisoned {
             match poison {
                 Poison::Panics => {

@@ -5,9 +5,10 @@ use crate::sim::checker::Violation;
 use crate::sim::governance::{Known, Order};
 use crate::sim::keys::Key;
 use crate::sim::network::Packet;
+use crate::sim::scenario::Poison;
 use sillok_consensus::testing::Behavior;
-use sillok_ledger::{StateView, TreeKey, tree};
-use sillok_node::ledger::Ledger;
+use sillok_ledger::{StateView, TransactionLeaf, TreeKey, tree};
+use sillok_node::ledger::{Ledger, SubmitError};
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
 
@@ -99,9 +100,108 @@ impl World {
         let honest = self.nodes[node].honest;
         let Some(ledger) = self.nodes[node].ledger().cloned() else { return false };
         let transaction = transaction.clone();
+        let genesis = *self.founding.chain.hash();
+        let id = TransactionLeaf::of(&genesis, &transaction).map(|leaf| leaf.id);
         let taken = self.scenario.mutants.within(honest, || ledger.submit(transaction));
         self.tell_pending(node);
+        if honest && matches!(taken, Err(SubmitError::Poison)) {
+            self.check_put_aside(node, &[id.unwrap_or_default()]);
+        }
         matches!(taken, Ok((_, true)))
+    }
+
+    /// Only what the world made poison may be taken for it.
+    pub(super) fn check_put_aside(&mut self, node: usize, ids: &[Hash]) {
+        for transaction in ids.iter().copied() {
+            if !self.poisoned.contains(&(Poison::Panics, transaction)) {
+                self.checker.report(Violation::PutAside { node, transaction });
+            }
+        }
+    }
+
+    /// Transactions from before the end of faults that nobody has shown, that are not too late, and that the rules
+    /// would let into the next block.
+    fn owed(&self) -> Vec<usize> {
+        let now_ms = self.world_ms();
+        let is_owed = |index: &usize| {
+            let sent = &self.client.sent[*index];
+            sent.made_us <= self.healed_us
+                && sent.acknowledged.is_none()
+                && !self.poisoned.iter().any(|(_, id)| *id == sent.id)
+                && self.checker.reference.refuses(&sent.transaction, now_ms).is_none()
+        };
+        self.open.iter().copied().filter(is_owed).collect()
+    }
+
+    /// Those whose transactions nobody has shown send them again, each to some node that works.
+    pub(super) fn send_again(&mut self, older_than_us: u64) {
+        let up: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].honest && self.nodes[*node].is_up())
+            .collect();
+        for index in self.open.clone() {
+            if up.is_empty() || self.client.sent[index].sent_us > older_than_us {
+                continue;
+            }
+            self.client.sent[index].sent_us = self.now_us;
+            let at = up[self.random.index(up.len())];
+            self.submit(at, index);
+        }
+    }
+
+    /// After the end of faults everything that is valid is ordered, and not the probe alone. What is not is refused by
+    /// a rule, or too late.
+    pub(super) fn wait_for_what_is_owed(&mut self, deadline_us: u64) {
+        while self.checker.violations.is_empty() {
+            let owed = self.owed();
+            let Some(first) = owed.first() else { return };
+            if self.now_us >= deadline_us {
+                let transaction = self.client.sent[*first].id;
+                return self.checker.report(Violation::NotOrdered { transaction });
+            }
+            self.send_again(self.now_us.saturating_sub(400_000));
+            let next_us = self.now_us + 50_000;
+            self.run_until(next_us, |_| false);
+            self.now_us = next_us;
+            self.look_at_all();
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            if let Some(ledger) =
+                self.nodes[node].ledger().cloned().filter(|_| self.nodes[node].honest)
+            {
+                self.look_for_transactions(node, &ledger);
+            }
+        }
+    }
+
+    pub(super) fn count_operations(&mut self, block: &v1::Block) {
+        use v1::operation::Operation;
+        let counts = &mut self.counts;
+        for transaction in &block.transactions {
+            let operations = transaction.body.iter().flat_map(|body| &body.operations);
+            let terms = transaction.signatures.iter().flat_map(|all| &all.operations);
+            for (operation, terms) in operations.zip(terms) {
+                *match &operation.operation {
+                    Some(Operation::CreateDid(_)) => &mut counts.creates,
+                    Some(Operation::UpdateDid(_)) => &mut counts.updates,
+                    Some(Operation::SetDevice(set)) if set.document_hash.is_empty() => {
+                        &mut counts.devices_taken
+                    }
+                    Some(Operation::SetDevice(_)) if terms.signatures.len() > 2 => {
+                        &mut counts.recoveries
+                    }
+                    Some(Operation::SetDevice(_)) => &mut counts.device_changes,
+                    Some(Operation::DeactivateDid(_)) => &mut counts.deactivations,
+                    Some(Operation::Propose(_)) => &mut counts.proposals,
+                    Some(Operation::Approve(_)) => &mut counts.approvals,
+                    Some(Operation::Join(_)) => &mut counts.joins,
+                    Some(Operation::Rekey(_)) => &mut counts.rekeys,
+                    None => continue,
+                } += 1;
+            }
+        }
     }
 
     pub(super) fn somebody_reads(&mut self) {
@@ -265,6 +365,7 @@ impl World {
         let sim = &mut self.nodes[node];
         if let Some(old) = sim.key {
             self.checker.key_is_gone(old.point);
+            self.retired.push(old);
         }
         sim.key = Some(key);
         sim.keyless = false;

@@ -1,6 +1,7 @@
 //! What a running node does with its host and its application, action by action.
 
 use super::{BANNED_US, Decision, Done, Happening, Job, World};
+use crate::sim::checker::Violation;
 use crate::sim::network::Packet;
 use sillok_consensus::{Action, Event, RetireReason};
 use sillok_ledger::header_hash;
@@ -201,6 +202,10 @@ impl World {
                 let (built, refused) = *built;
                 let mutants = &self.scenario.mutants;
                 let event = mutants.within(honest, || running.application.on_built(built));
+                let aside = running.ledger().poisons();
+                if honest {
+                    self.check_put_aside(node, &aside);
+                }
                 if let Some(event) = event {
                     self.tell(node, event);
                 }
@@ -214,6 +219,21 @@ impl World {
                     Err(error) => self.end(node, &error),
                 }
             }
+        }
+    }
+
+    /// Where nothing else goes wrong, every round lost is the poison's. At most five at a height (PROTOCOL II.3): the
+    /// block of the fifth is empty. In all a few for each proposer: it needs the word of more than f builders until it
+    /// leaves the transaction out, first for a few heights and then for good.
+    fn count_rounds_of_poison(&mut self, height: u64, round: u32) {
+        if self.poisoned.is_empty() || !self.scenario.is_quiet() {
+            return;
+        }
+        self.poison_rounds += round;
+        let in_all = 4 * self.scenario.validators * self.poisoned.len();
+        if round > 5 || self.poison_rounds as usize > in_all {
+            let round = self.poison_rounds;
+            self.checker.report(Violation::CostlyPoison { height, round });
         }
     }
 
@@ -252,6 +272,8 @@ impl World {
                 self.counts.transactions_committed += block.transactions.len() as u64;
                 self.counts.empty_blocks += u64::from(block.transactions.is_empty());
                 self.counts.rounds_lost += u64::from(certificate.round);
+                self.count_operations(&block);
+                self.count_rounds_of_poison(header.height, certificate.round);
             }
             self.counts.round_max = self.counts.round_max.max(certificate.round);
             self.checker.on_commit(node, &ledger, &block, &certificate);

@@ -94,7 +94,11 @@ impl World {
         }
         if self.nodes[node].traitor.is_some() && self.random.chance(500) {
             self.counts.lies += 1;
-            Traitor::corrupt(&mut response, &mut self.random);
+            if self.random.chance(500) {
+                self.forge_blocks(node, &mut response);
+            } else {
+                Traitor::corrupt(&mut response, &mut self.random);
+            }
         }
         self.mix(response.blocks.len() as u64);
         self.send(node, peer, &Packet::SyncResponse(Arc::new(response)));
