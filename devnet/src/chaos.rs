@@ -109,7 +109,8 @@ impl Site {
         let mut devnet = setup::make(&Plan {
             directory,
             validators: chaos.validators,
-            observers: 0,
+            // Nothing is done to it: its memory is watched for the whole run, and its reads must never fail.
+            observers: 1,
             node_binary: binary.clone(),
         })?;
         // A log is kept elsewhere than on the node's disk, as a journal is.
@@ -273,6 +274,11 @@ async fn watched(chaos: &Chaos, site: &Site) -> anyhow::Result<ChaosReport> {
 }
 
 impl Site {
+    /// Does the node at `place` vote? The others stand behind those that do.
+    fn votes(&self, place: usize) -> bool {
+        place < self.devnet.validators().count()
+    }
+
     fn disk(&self) -> anyhow::Result<&Disks> {
         self.disks.as_ref().context("there are no disks here")
     }

@@ -131,7 +131,7 @@ fn holds(genesis_hash: &Hash, recorded: &v1::RecordedEvidence) -> Option<bool> {
     }
 }
 
-/// Every node but the traitors must have written down what they signed twice since `from_height`. Says how many pieces
+/// Every validator but the traitors must have written down what they signed twice since `from_height`. Says how many pieces
 /// there are.
 pub(super) async fn convicted(
     site: &Site,
@@ -139,7 +139,8 @@ pub(super) async fn convicted(
     from_height: u64,
 ) -> anyhow::Result<usize> {
     let mut pieces = 0;
-    for place in (0..site.devnet.nodes.len()).filter(|place| !traitors.contains(place)) {
+    let places = 0..site.devnet.nodes.len();
+    for place in places.filter(|place| site.votes(*place) && !traitors.contains(place)) {
         let accused = accused(site, place, from_height).await?;
         for traitor in traitors {
             let key = hex::decode(&site.devnet.nodes[*traitor].validator_key)?;
