@@ -329,6 +329,14 @@ fn a_transaction_that_one_build_reads_otherwise_costs_five_rounds_at_most_and_no
     assert!(outcome.counts.poison_hits > 0);
 }
 
+/// Seed 896: an innocent transaction stood twice beside one that builds read differently and was left out for longer than
+/// it lives.
+#[test]
+fn regression_what_stood_beside_poison_holds_up_nobody() {
+    let outcome = check(&Scenario::swarm(896));
+    assert!(outcome.counts.poison_hits > 0, "{:#?}", outcome.counts);
+}
+
 /// A traitor's software bears it, and proposes it to those whose does not.
 #[test]
 fn a_traitor_that_proposes_what_panics_execution_stops_nobody() {

@@ -30,7 +30,7 @@ use sillok_node::ledger::Ledger;
 use sillok_node::mempool::Limits;
 use sillok_proto::{Hash, v1};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,6 +165,8 @@ pub(super) struct World {
     operators: Operators,
     checker: Checker,
     poisoned: Vec<(Poison, Hash)>,
+    /// What stood in a proposed block together with one of them.
+    beside_poison: BTreeSet<Hash>,
     /// How often one of them did what it does.
     poison_hits: Arc<AtomicU64>,
     /// Rounds lost since the first of them, where nothing else goes wrong.
@@ -324,6 +326,7 @@ impl World {
             operators: Operators::default(),
             checker,
             poisoned: Vec::new(),
+            beside_poison: BTreeSet::new(),
             poison_hits: Arc::default(),
             poison_rounds: 0,
             retired: Vec::new(),

@@ -86,8 +86,12 @@ impl World {
             if !self.poisoned.is_empty() {
                 let genesis = *self.founding.chain.hash();
                 let leaf = |one| TransactionLeaf::of(&genesis, one).map(|leaf| leaf.id);
-                let is_poison = |id: Hash| self.poisoned.iter().any(|(_, poison)| *poison == id);
-                let proposed = block.transactions.iter().filter_map(leaf).any(is_poison);
+                let ids: Vec<Hash> = block.transactions.iter().filter_map(leaf).collect();
+                let is_poison = |id: &Hash| self.poisoned.iter().any(|(_, poison)| poison == id);
+                let proposed = ids.iter().any(is_poison);
+                if proposed {
+                    self.beside_poison.extend(ids);
+                }
                 self.counts.poison_proposed += u64::from(proposed);
             }
         }
