@@ -329,6 +329,14 @@ fn a_transaction_that_one_build_reads_otherwise_costs_five_rounds_at_most_and_no
     assert!(outcome.counts.poison_hits > 0);
 }
 
+/// Seed 445: a late answer to a request of before a crash was taken for one to a request of after it, which had the same
+/// number, and an honest server was blamed. Requests end with the connections of a life.
+#[test]
+fn regression_a_late_answer_to_an_earlier_life_blames_nobody() {
+    let outcome = check(&Scenario::swarm(445));
+    assert!(outcome.counts.snapshots_joined > 0, "{:#?}", outcome.counts);
+}
+
 /// Seed 896: an innocent transaction stood twice beside one that builds read differently and was left out for longer than
 /// it lives.
 #[test]

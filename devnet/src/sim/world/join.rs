@@ -24,6 +24,16 @@ fn join_settings() -> join::Settings {
     }
 }
 
+/// The number of a request as it travels: of one life, which counts its requests from the beginning.
+const fn in_life(request: u64, life: u64) -> u64 {
+    request | life << 32
+}
+
+/// The life and the request of a number that travelled.
+pub(super) const fn of_life(number: u64) -> (u64, u64) {
+    (number >> 32, number & 0xFFFF_FFFF)
+}
+
 impl World {
     /// Whether the node fetches a snapshot first: one without blocks, in a network that has some.
     pub(super) fn begin_to_join(&mut self, node: usize) -> bool {
@@ -88,6 +98,8 @@ impl World {
                 join::Action::Request { peer, request, message } => {
                     self.mix_bytes(&encode(&message));
                     let message = Arc::new(message);
+                    // An answer to an earlier life finds no connection that waits for it.
+                    let request = in_life(request, life);
                     self.send(node, peer, &Packet::SnapshotRequest { request, message });
                 }
                 join::Action::Fault { peer, fault } => {

@@ -1,5 +1,6 @@
 //! What travels between nodes, and what each does with what arrives.
 
+use super::join::of_life;
 use super::{Happening, PASS_ON_US, SYNC_BYTES_MAX, World};
 use crate::sim::checker::Violation;
 use crate::sim::network::Packet;
@@ -20,7 +21,10 @@ impl World {
         if self.nodes[to].joining.is_some() {
             match packet {
                 Packet::Tip(tip) => self.join(to, JoinEvent::Peer { peer: from, tip }),
+                Packet::SnapshotResponse { request, .. }
+                    if of_life(request).0 != self.nodes[to].life => {}
                 Packet::SnapshotResponse { request, response } => {
+                    let (_, request) = of_life(request);
                     let response = v1::SnapshotResponse::clone(&response);
                     self.join(to, JoinEvent::Answer { request, response });
                 }
@@ -30,7 +34,7 @@ impl World {
         }
         if !self.nodes[to].is_up() {
             if let Packet::SnapshotRequest { request, .. } = packet {
-                let (node, life) = (from, self.nodes[from].life);
+                let (node, (life, request)) = (from, of_life(request));
                 let delay = self.random.below(50_000);
                 self.after(delay, Happening::JoinFailed { node, life, request });
                 return;
