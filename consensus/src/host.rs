@@ -844,7 +844,10 @@ impl Host {
         let key = self.effects.own_key();
         let mut signers = BTreeSet::new();
         let formed = votes.iter().all(|vote| {
-            self.start.validators.contains(&vote.validator) && signers.insert(vote.validator)
+            let config = &self.effects.config;
+            let member = self.start.validators.contains(&vote.validator);
+            (member || config.has(Mutant::StrangersCounted))
+                && (signers.insert(vote.validator) || config.has(Mutant::SignerCountedTwice))
         });
         let ours = votes.iter().find(|vote| Some(vote.validator) == key);
         if !formed || ours.is_some_and(|vote| !self.effects.verify_vote(vote)) {
