@@ -43,7 +43,8 @@ pub enum Mutant {
     NoReplayIndex,
     /// The clock is asked about a proposal that was made before.
     ClockOnReproposal,
-    /// A key whose record is missing signs with a new record.
+    /// A key whose record is missing signs with a new record, and signatures of its own that it is shown are none of its
+    /// business.
     SignWithoutRecord,
     /// A validator that signed twice counts twice in certificates of prevotes and of rounds.
     SignerCountedTwice,

@@ -36,8 +36,18 @@ pub enum Joined {
     Stopped,
 }
 
-/// Joins by snapshot if that is worth it, or goes on with one that was not finished. `seat`: the genesis seats this
-/// node's operator. `shown` is told how far it is.
+/// What decides whether and from where on a node joins by snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Its settings.
+    pub settings: &'a join::Settings,
+    /// What it believes at first.
+    pub trust: &'a Trust,
+    /// Does the genesis seat its operator? Then its network may be a new one that waits for it.
+    pub seat: bool,
+}
+
+/// Joins by snapshot if that is worth it, or goes on with one that was not finished. `shown` is told how far it is.
 ///
 /// # Errors
 ///
@@ -46,26 +56,24 @@ pub async fn join(
     ledger: &Arc<Ledger>,
     network: &NetworkHandle,
     events: &mut NetworkEvents,
-    settings: join::Settings,
-    trust: &Trust,
-    seat: bool,
+    terms: Terms<'_>,
     shown: &watch::Sender<Option<Progress>>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Joined, JoinError> {
+    let Terms { settings, trust, seat } = terms;
     let unfinished = join::unfinished(&ledger.storage)?;
     if ledger.tip().height() > 0 {
         return Ok(Joined::NotNeeded);
     }
     let mut shell = Shell::new(ledger.clone(), network.clone());
-    if !unfinished && !shell.wait_for_tips(events, &settings, seat, stop).await {
+    if !unfinished && !shell.wait_for_tips(events, settings, seat, stop).await {
         return Ok(if *stop.borrow() { Joined::Stopped } else { Joined::NotNeeded });
     }
     tracing::info!(event = "joining", "the state of a recent height is fetched from peers");
     let clock = ledger.clock().clone();
     let chain = ledger.chain.clone();
     let storage = ledger.storage.clone();
-    let wanted = settings.clone();
-    let mut joining = Joining::new(chain, storage, settings, trust, clock.now_ms())?;
+    let mut joining = Joining::new(chain, storage, settings.clone(), trust, clock.now_ms())?;
     let mut waiting: Vec<Event<NodeKey>> = shell
         .tips
         .iter()
@@ -85,7 +93,7 @@ pub async fn join(
         }
         // A height that one peer made up is not waited for.
         let known = shell.tips.len() > 2 * shell.liars_max();
-        if known && joining.progress().height == 0 && !shell.is_worth_it(&wanted) {
+        if known && joining.progress().height == 0 && !shell.is_worth_it(settings) {
             return Ok(Joined::NotNeeded);
         }
         let wake = shell.wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));

@@ -16,7 +16,7 @@
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::join::{self, JoinError, Progress};
-use crate::joining::{self, Joined};
+use crate::joining::{self, Joined, Terms};
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
 use crate::members::{self, Roster};
@@ -278,6 +278,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     host.heartbeat_ms = parameters.heartbeat_ms;
     host.clock_behind_ms = parameters.clock_behind_ms;
     host.clock_ahead_ms = parameters.clock_ahead_ms;
+    #[cfg(feature = "testing")]
+    {
+        host.mutants = settings.faults.forgets.clone();
+    }
     tracing::info!(
         event = "starting",
         peer_id = %network.handle.node(),
@@ -310,13 +314,11 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     // An archive proves any height, so it executes every block; the others may fetch blocks later.
     let wants_snapshot = settings.retention != Retention::Archive;
     if wants_snapshot || join::unfinished(&ledger.storage)? {
-        let (snapshot, trust) = (settings.snapshot.clone(), &settings.trust);
+        let terms =
+            Terms { settings: &settings.snapshot, trust: &settings.trust, seat: seat.is_some() };
         let (handle, events) = (&network.handle, &mut events);
-        let seated = seat.is_some();
-        let shown = &joining_shown;
         let joined =
-            joining::join(&ledger, handle, events, snapshot, trust, seated, shown, &mut stop)
-                .await?;
+            joining::join(&ledger, handle, events, terms, &joining_shown, &mut stop).await?;
         if joined == Joined::Stopped {
             let _ = ending.send(true);
             network.handle.stop().await;

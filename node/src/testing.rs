@@ -5,6 +5,7 @@
 
 use crate::ledger::ExecutionFault;
 use bytes::Bytes;
+use sillok_consensus::testing::Mutant;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Faults {
     pub execution: ExecutionFault,
     /// What peers are sent in place of this node's consensus messages.
     pub outgoing: Option<Outgoing>,
+    /// What its host forgets.
+    pub forgets: Vec<Mutant>,
 }
 
 /// Makes the consensus messages that are sent of the one that an honest node would send.

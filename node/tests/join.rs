@@ -443,7 +443,7 @@ fn lies() -> Vec<(&'static str, Box<Forge>)> {
             Box::new(|request, response| match &request.request {
                 Some(Ask::Anchor(asked)) => {
                     let height = asked.from_height + 1;
-                    let less = v1::AnchorRequest { height, ..asked.clone() };
+                    let less = v1::AnchorRequest { height, ..*asked };
                     let request = v1::SnapshotRequest { request: Some(Ask::Anchor(less)) };
                     serve_within(&source(), &request, SEGMENT_BYTES)
                 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
-use sillok_consensus::testing::{Behavior, Random, Traitor};
+use sillok_consensus::testing::{Behavior, Mutant, Random, Traitor};
 use sillok_consensus::{Ed25519Signer, decode_message};
 use sillok_devnet::chaos::Fault;
 use sillok_ledger::Chain;
@@ -111,7 +111,9 @@ fn faults(cli: &Cli, directory: &Path) -> anyhow::Result<Faults> {
         ..ExecutionFault::default()
     };
     let outgoing = cli.behave.map(|fault| traitor(fault, directory)).transpose()?;
-    Ok(Faults { execution, outgoing })
+    // A traitor that is shown the second vote it signed knows of it; an honest node would never sign again.
+    let forgets = cli.behave.map(|_| Mutant::SignWithoutRecord).into_iter().collect();
+    Ok(Faults { execution, outgoing, forgets })
 }
 
 /// Garbage that a flooding traitor sends with each message, and how long a piece is.

@@ -3,7 +3,7 @@
 use super::support::{GENESIS_MS, LIMITS, NETWORK, VALIDATOR, build, chain, create, sign_vote};
 use sillok_node::clock::Clock;
 use sillok_node::join::{self, Trust};
-use sillok_node::joining::{Joined, fetch_old_blocks, join};
+use sillok_node::joining::{Joined, Terms, fetch_old_blocks, join};
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::members::Roster;
@@ -132,7 +132,8 @@ async fn joins(ledger: &Arc<Ledger>, network: &mut Network, trust: &Trust) -> u6
     let (_sender, mut stop) = watch::channel(false);
     let (shown, progress) = watch::channel(None);
     let (handle, events) = (&network.handle, &mut network.events);
-    let joining = join(ledger, handle, events, settings(), trust, false, &shown, &mut stop);
+    let terms = Terms { settings: &settings(), trust, seat: false };
+    let joining = join(ledger, handle, events, terms, &shown, &mut stop);
     let joined = timeout(PATIENCE, joining).await.expect("it joins").unwrap();
     let Joined::At(height) = joined else { panic!("{joined:?}") };
     assert_eq!(progress.borrow().map(|progress| progress.headers_left), Some(0));
@@ -203,8 +204,8 @@ async fn a_node_without_peers_stops_when_told_to_and_one_with_a_seat_goes_on() {
         let (_stopping, mut stop) = watch::channel(told);
         let (shown, _) = watch::channel(None);
         let (handle, events) = (&alone.handle, &mut alone.events);
-        let trust = &Trust::Genesis;
-        let joining = join(&ledger, handle, events, settings(), trust, seat, &shown, &mut stop);
+        let terms = Terms { settings: &settings(), trust: &Trust::Genesis, seat };
+        let joining = join(&ledger, handle, events, terms, &shown, &mut stop);
         let joined = timeout(PATIENCE, joining).await.expect("it ends").unwrap();
         assert_eq!(joined, if told { Joined::Stopped } else { Joined::NotNeeded });
     }
