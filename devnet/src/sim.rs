@@ -33,11 +33,12 @@ mod network;
 mod node;
 mod reference;
 mod scenario;
+mod trace;
 mod world;
 
 pub use checker::Violation;
-pub use command::{SimArgs, command};
+pub use command::{SimArgs, command, replay_hint};
 pub use keys::Signatures;
 pub use mutants::{Caught, Entry, Mutants, TABLE, catch};
 pub use scenario::{Change, FAST, Faults, Poison, Scenario, Step};
-pub use world::{Counts, Outcome, run};
+pub use world::{Counts, Outcome, Timeline, replay_every_prefix, run};

@@ -580,6 +580,14 @@ fn new_header(
     let mut salt = [0u8; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| KeyError::NoRandomness { reason: error.to_string() })?;
+    Ok(salted_header(genesis_hash, validator, salt))
+}
+
+fn salted_header(
+    genesis_hash: &Hash,
+    validator: &[u8; 32],
+    salt: [u8; 16],
+) -> (Vec<u8>, [u8; CHECKSUM_BYTES]) {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(genesis_hash.as_bytes());
@@ -587,7 +595,7 @@ fn new_header(
     header.extend_from_slice(&salt);
     let tag = checksum(&[&header]);
     header.extend_from_slice(&tag);
-    Ok((header, tag))
+    (header, tag)
 }
 
 /// A header that was read.
@@ -721,5 +729,7 @@ fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
     sum
 }
 
+#[cfg(feature = "testing")]
+pub mod image;
 #[cfg(test)]
 mod tests;

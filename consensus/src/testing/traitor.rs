@@ -64,6 +64,7 @@ pub struct Traitor {
     /// How many messages it heard, and every how many it keeps one.
     heard: usize,
     every: usize,
+    sins: [u64; Behavior::ALL.len()],
 }
 
 impl Traitor {
@@ -79,7 +80,17 @@ impl Traitor {
             kept: Vec::new(),
             heard: 0,
             every: 1,
+            sins: [0; Behavior::ALL.len()],
         }
+    }
+
+    /// How often it did what.
+    pub fn sins(&self) -> impl Iterator<Item = (Behavior, u64)> {
+        Behavior::ALL.into_iter().zip(self.sins)
+    }
+
+    const fn sinned(&mut self, behavior: Behavior) {
+        self.sins[behavior as usize] += 1;
     }
 
     fn is(&self, behavior: Behavior) -> bool {
@@ -132,20 +143,27 @@ impl Traitor {
         } else {
             vec![message.clone()]
         };
+        if sent.len() != 1 || sent[0] != *message {
+            self.sinned(Behavior::Equivocate);
+        }
         if self.is(Behavior::Withhold) && random.chance(400) {
+            self.sinned(Behavior::Withhold);
             sent.clear();
         }
         if let Some(Message::Vote(vote)) = &message.message {
             if self.is(Behavior::Forge) && random.chance(300) && !self.victims.is_empty() {
                 // The signature is ours and the name is not.
+                self.sinned(Behavior::Forge);
                 let validator = self.victims[random.index(self.victims.len())].clone();
                 sent.push(wrap(Message::Vote(v1::SignedVote { validator, ..vote.clone() })));
             }
             if self.is(Behavior::Flood) && random.chance(300) {
+                self.sinned(Behavior::Flood);
                 sent.extend(self.flood(vote, signer, random));
             }
         }
         if self.is(Behavior::Replay) && random.chance(300) && !self.kept.is_empty() {
+            self.sinned(Behavior::Replay);
             sent.push(self.kept[random.index(self.kept.len())].clone());
         }
         sent

@@ -63,6 +63,8 @@ pub enum Violation {
     LostRound { height: u64, round: u32, node: usize },
     /// After every fault was healed the network, or one node of it, did not go on.
     Stuck { node: usize, tip: u64, wanted: u64 },
+    /// After every fault was healed an honest validator with a seat signed in no certificate.
+    Absent { node: usize, height: u64 },
     /// After every fault was healed a transaction was not ordered.
     NotOrdered { transaction: Hash },
     /// A transaction that the software cannot bear cost more rounds than it may: so many until this height.
@@ -97,7 +99,9 @@ impl Violation {
             Self::HonestBlamed { .. } => "no honest node blamed",
             Self::Stopped { .. } => "no honest node stopped",
             Self::LostRound { .. } => "no round lost without cause",
-            Self::Stuck { .. } | Self::NotOrdered { .. } => "progress after healing",
+            Self::Stuck { .. } | Self::Absent { .. } | Self::NotOrdered { .. } => {
+                "progress after healing"
+            }
             Self::CostlyPoison { .. } => "poison costs few rounds",
             Self::Panicked { .. } => "no panic",
         }

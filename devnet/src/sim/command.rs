@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// `sim`.
 #[derive(Debug, Args)]
@@ -84,11 +84,19 @@ struct Summary {
     counts: Counts,
 }
 
-/// The commit this was built from, if the build was told.
+/// The commit this was built from: `-dirty` if files were changed since, `unknown` if it was built without git.
 const COMMIT: &str = match option_env!("SILLOK_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
+
+/// Which code ran, and how to see this seed again.
+#[must_use]
+pub fn replay_hint(seed: u64) -> String {
+    format!(
+        "seed {seed}, commit {COMMIT}; see it again with: sillok-devnet sim --seed {seed} --trace"
+    )
+}
 
 /// How to see a failure again.
 fn say_failure(outcome: &Outcome) {
@@ -96,9 +104,7 @@ fn say_failure(outcome: &Outcome) {
     for violation in &outcome.violations {
         console::note(format!("seed {seed}: {violation}"));
     }
-    console::note(format!(
-        "seed {seed}, commit {COMMIT}; see it again with: sillok-devnet sim --seed {seed} --trace"
-    ));
+    console::note(replay_hint(seed));
 }
 
 /// Does what was asked.
@@ -157,14 +163,19 @@ fn many((first, end): (u64, u64), args: &SimArgs) -> anyhow::Result<()> {
     let threads = args.threads.unwrap_or(cores).max(1);
     let bar = ProgressBar::new(end - first);
     if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left {msg}")
+        ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left, {msg}")
     {
         bar.set_style(style);
     }
+    bar.set_message("0 failed");
+    bar.enable_steady_tick(Duration::from_millis(500));
     let began = Instant::now();
+    let failed = AtomicU64::new(0);
     let outcomes = run_all(first, end, threads, |outcome| {
         bar.inc(1);
         if !outcome.violations.is_empty() {
+            let failed = failed.fetch_add(1, Ordering::Relaxed) + 1;
+            bar.set_message(format!("{failed} failed"));
             bar.suspend(|| say_failure(outcome));
         }
     });

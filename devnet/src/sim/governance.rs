@@ -148,7 +148,15 @@ fn begin(
             (node, Some(member.validator), propose(Wire::AdmitOperator(member.operator())))
         }
         Change::Rekey => {
-            let node = any(seated.iter().copied().filter(may_touch).collect())?;
+            // An operator may do it once a day; mostly those are chosen that have not yet.
+            let fresh = |node: &usize| {
+                record_of(record, &known.members[*node]).is_none_or(|one| one.rekeyed_ms == 0)
+            };
+            let may: Vec<usize> = seated.iter().copied().filter(may_touch).collect();
+            let node = match any(may.iter().copied().filter(fresh).collect()) {
+                Some(node) => node,
+                None => any(may)?,
+            };
             (node, Some(new_key()), None)
         }
         Change::Replace => {

@@ -107,10 +107,7 @@ pub const TABLE: &[Entry] = &[
     host("votes never repeated", &[HostMutant::NoRepublish]),
     host("proposals fed without a verdict", &[HostMutant::AcceptInvalid]),
     host("signatures not checked", &[HostMutant::SkipSignatureCheck]),
-    Entry {
-        exception: "a record that was never begun gives its entries out as of its height",
-        ..host("record kept from height to height", &[HostMutant::WalNotReset])
-    },
+    host("record kept from height to height", &[HostMutant::WalNotReset]),
     Entry {
         shape: lossy_with_tight_clocks,
         exception: "a quarter of packets lost, tight clocks",

@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) life: u64,
     /// Crash when this many more actions were carried out.
     pub(super) crash_in: Option<u64>,
+    /// Crash before the next action of this kind.
+    pub(super) crash_before: Option<&'static str>,
     /// Does not come back by itself.
     pub(super) stopped: bool,
     pub(super) paused: bool,
@@ -81,8 +83,7 @@ impl Node {
 
     /// The record is gone; what was durable once stays known to the checker.
     pub(super) fn forget_record(&mut self) {
-        let ever_durable = std::mem::take(&mut self.record.ever_durable);
-        self.record = RecordOnDisk { ever_durable, ..RecordOnDisk::default() };
+        self.record.forget();
     }
 
     /// Its wall clock, in milliseconds, when the world's is `now_us`.

@@ -148,12 +148,16 @@ pub struct Scenario {
     pub wire: bool,
     /// Whether observers and candidates join by snapshot instead of by blocks.
     pub snapshot: bool,
-    /// Heights every honest node must gain after healing.
+    /// Heights every honest node must gain after healing; the time it has for that follows from the timeouts.
     pub heights: u64,
-    /// Virtual time it has for that.
-    pub deadline_us: u64,
+    /// Nothing new is sent after healing: the network must go on all the same.
+    pub quiet_end: bool,
+    /// The packet of this number is lost, whatever the network would do.
+    pub drop_packet: Option<u64>,
     /// A crash of this node after this many of its actions, counted from the start of the run.
     pub crash_at: Option<(usize, u64)>,
+    /// Every honest node crashes once, before its first action of this kind.
+    pub crash_before: Option<&'static str>,
     /// Bugs in every honest node.
     pub mutants: Mutants,
     /// Whether the rule "durable before released" is checked as such.
@@ -204,8 +208,10 @@ impl Scenario {
             wire: false,
             snapshot: false,
             heights: 10,
-            deadline_us: 60_000_000,
+            quiet_end: false,
+            drop_packet: None,
             crash_at: None,
+            crash_before: None,
             mutants: Mutants::default(),
             check_durability: true,
             trace: false,
@@ -219,7 +225,6 @@ impl Scenario {
         let random = &mut random;
         let mut scenario = Self::calm(seed);
         scenario.heights = 4;
-        scenario.deadline_us = 30_000_000;
         if random.chance(40) {
             // Nothing goes wrong: then nothing may take longer than it must.
             return scenario;
@@ -259,6 +264,7 @@ impl Scenario {
         };
         scenario.draw_members(random);
         scenario.draw_culprits(random);
+        scenario.quiet_end = random.chance(250);
         scenario
     }
 
@@ -290,8 +296,10 @@ impl Scenario {
                 continue;
             }
             let culprit = left.remove(random.index(left.len()));
+            // Lies to a joining node are told only where somebody joins.
+            let kind = if self.snapshot && random.chance(400) { 8 } else { random.below(9) };
             let faults = &mut self.faults;
-            match random.below(9) {
+            match kind {
                 0 if faults.restored.is_none() => faults.restored = Some(culprit),
                 1 if faults.loses_disk.is_none() => faults.loses_disk = Some(culprit),
                 2 if faults.jumping_clock.is_none() => faults.jumping_clock = Some(culprit),
@@ -322,6 +330,8 @@ impl Scenario {
         self.culprits() == 0
             && self.script.is_empty()
             && self.crash_at.is_none()
+            && self.crash_before.is_none()
+            && self.drop_packet.is_none()
             && self.faults == Faults::default()
     }
 

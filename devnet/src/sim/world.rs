@@ -8,10 +8,12 @@ mod join;
 mod lies;
 mod life;
 mod people;
+mod recovery;
 mod shell;
 mod wire;
 
-pub use counts::Counts;
+pub use counts::{Counts, Timeline};
+pub use recovery::replay_every_prefix;
 
 use super::checker::{Checker, Violation};
 use super::client::{Client, Reads};
@@ -21,6 +23,7 @@ use super::keys::Key;
 use super::network::{Network, Packet};
 use super::node::Node;
 use super::scenario::{Poison, Scenario, Step};
+use super::trace::Trace;
 use sillok_consensus::testing::{Random, Traitor};
 use sillok_consensus::{Event, Peer, TimerId};
 use sillok_ledger::overlay;
@@ -64,6 +67,8 @@ pub struct Outcome {
     pub virtual_us: u64,
     /// What happened.
     pub counts: Counts,
+    /// And when.
+    pub timeline: Timeline,
     /// A line for every event, if asked for.
     pub trace: Vec<String>,
 }
@@ -106,6 +111,7 @@ pub(super) enum Happening {
     Client,
     Read,
     Govern,
+    Probe,
 }
 
 impl Happening {
@@ -175,11 +181,14 @@ pub(super) struct World {
     retired: Vec<Key>,
     /// When every fault ended.
     healed_us: u64,
-    trace_hash: u64,
+    hash: Trace,
     trace: Vec<String>,
     counts: Counts,
+    timeline: Timeline,
     healed: bool,
     probe: Option<usize>,
+    /// Validator keys in certificates of honest nodes since healing.
+    signed_since: BTreeSet<[u8; 32]>,
 }
 
 /// What a node shows to a client.
@@ -208,6 +217,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
                 trace_hash: 0,
                 virtual_us: 0,
                 counts: Counts::default(),
+                timeline: Timeline::default(),
                 trace: Vec::new(),
             }
         }
@@ -218,17 +228,9 @@ fn run_world(scenario: &Scenario) -> Outcome {
     let mut world = World::new(scenario.clone());
     world.run_until(scenario.faults.until_us, |_| false);
     if world.checker.violations.is_empty() {
-        world.heal();
-        let wanted = world.tips().map(|(_, tip)| tip).max().unwrap_or(0) + scenario.heights;
-        let deadline_us = world.now_us + scenario.deadline_us;
-        world.run_until(deadline_us, |world| {
-            world.probe_is_shown() && world.tips().all(|(_, tip)| tip >= wanted)
-        });
-        world.wait_for_what_is_owed(deadline_us);
-        if world.checker.violations.is_empty() {
-            world.check_end(wanted);
-        }
+        world.recover();
     }
+    world.sum_up();
     world.counts.poison_hits = world.poison_hits.load(Ordering::Relaxed);
     world.counts.votes_judged = world.checker.votes_judged;
     world.counts.votes_not_judged = world.checker.votes_not_judged;
@@ -236,9 +238,10 @@ fn run_world(scenario: &Scenario) -> Outcome {
         seed: scenario.seed,
         height: world.tips().map(|(_, tip)| tip).min().unwrap_or(0),
         violations: world.checker.violations,
-        trace_hash: world.trace_hash,
+        trace_hash: world.hash.hash(),
         virtual_us: world.now_us,
         counts: world.counts,
+        timeline: world.timeline,
         trace: world.trace,
     }
 }
@@ -331,13 +334,19 @@ impl World {
             poison_rounds: 0,
             retired: Vec::new(),
             healed_us: 0,
-            trace_hash: 0xCBF2_9CE4_8422_2325,
+            hash: Trace::default(),
             trace: Vec::new(),
             counts: Counts::default(),
+            timeline: Timeline::default(),
             healed: false,
             probe: None,
+            signed_since: BTreeSet::new(),
             scenario,
         };
+        for node in &world.nodes {
+            world.counts.slow_disks += u64::from(node.slow_us > 0);
+            world.counts.skewed_clocks += u64::from(node.skew_ms != 0);
+        }
         world.plan();
         world
     }
@@ -396,6 +405,7 @@ impl World {
             }
         }
         if let Some(node) = faults.sleeper {
+            self.counts.sleepers += 1;
             self.schedule(faults.until_us / 8, Happening::Step(Step::Stop(node)));
         }
         if let Some(node) = faults.loses_disk {
@@ -428,6 +438,9 @@ impl World {
         if let Some((node, actions)) = self.scenario.crash_at {
             self.nodes[node].crash_in = Some(actions);
         }
+        for node in self.nodes.iter_mut().filter(|node| node.honest) {
+            node.crash_before = self.scenario.crash_before;
+        }
     }
 
     /// Plans something about every `every_us` until the faults end; 0 = never.
@@ -449,19 +462,6 @@ impl World {
 
     fn after(&mut self, delay_us: u64, happening: Happening) {
         self.schedule(self.now_us + delay_us, happening);
-    }
-
-    const fn mix(&mut self, value: u64) {
-        self.trace_hash = (self.trace_hash ^ value).wrapping_mul(0x0100_0000_01B3).rotate_left(23);
-    }
-
-    fn mix_bytes(&mut self, bytes: &[u8]) {
-        self.mix(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_be_bytes(word));
-        }
     }
 
     fn note(&mut self, text: impl FnOnce(&Self) -> String) {
@@ -489,83 +489,10 @@ impl World {
             let Some(Reverse(Scheduled(at, order, happening))) = self.queue.pop() else { break };
             self.now_us = at;
             self.counts.events += 1;
-            self.mix(at ^ (order << 40));
+            self.hash.mix(at).mix(order);
             self.happen(happening);
         }
         self.now_us = self.now_us.max(until_us.min(self.now_us));
-    }
-
-    // ------------------------------------------------------------------------------- the end
-
-    /// Every fault ends: whoever is honest must go on from here.
-    fn heal(&mut self) {
-        self.healed = true;
-        self.healed_us = self.now_us;
-        self.note(|_| "healed".to_owned());
-        self.network.partition = None;
-        self.network.loss_permille = 0;
-        self.network.duplicate_permille = 0;
-        self.network.straggler_permille = 0;
-        self.operators.want_nothing_more();
-        let skew_max = self.scenario.faults.skew_ms as i64;
-        for node in 0..self.nodes.len() {
-            self.nodes[node].crash_in = None;
-            self.nodes[node].skew_ms = self.nodes[node].skew_ms.clamp(-skew_max, skew_max);
-            self.set_disk_full(node, false);
-            self.resume(node);
-            if self.scenario.faults.sleeper == Some(node) {
-                self.nodes[node].stopped = false;
-            }
-            self.start(node);
-        }
-        self.send_again(u64::MAX);
-        let (now_ms, now_us) = (self.world_ms(), self.now_us);
-        let probe = self.client.create(&mut self.random, now_ms, now_us);
-        self.probe = Some(probe);
-        self.submit_anywhere(probe);
-        if self.scenario.transaction_every_us == 0 {
-            self.after(50_000, Happening::Client);
-        }
-    }
-
-    fn probe_is_shown(&self) -> bool {
-        self.probe.is_none_or(|probe| self.client.sent[probe].acknowledged.is_some())
-    }
-
-    fn check_end(&mut self, wanted: u64) {
-        let tips: Vec<_> = self.tips().collect();
-        for (node, tip) in &tips {
-            if *tip < wanted {
-                self.checker.report(Violation::Stuck { node: *node, tip: *tip, wanted });
-            }
-        }
-        if let Some(probe) = self.probe.filter(|_| !self.probe_is_shown()) {
-            let transaction = self.client.sent[probe].id;
-            self.checker.report(Violation::NotOrdered { transaction });
-        }
-        if !self.checker.violations.is_empty() {
-            return;
-        }
-        for (node, tip) in tips {
-            let Some(ledger) = self.nodes[node].ledger().cloned() else { continue };
-            self.check_put_aside(node, &ledger.poisons());
-            let disk = self.nodes[node].disk.clone();
-            self.checker.on_rest(node, &ledger, &disk);
-            // What one node showed every other shows too, at the same place.
-            for sent in self.client.sent.iter().rev().take(200) {
-                let Some(height) = sent.acknowledged.filter(|height| *height <= tip) else {
-                    continue;
-                };
-                let place = ledger.storage.transaction(&sent.id).ok().flatten();
-                if place.map(|place| place.0) != Some(height) {
-                    self.checker.report(Violation::AcknowledgedAndLost {
-                        transaction: sent.id,
-                        height,
-                        node,
-                    });
-                }
-            }
-        }
     }
 
     // -------------------------------------------------------------------------------- events
@@ -609,7 +536,7 @@ impl World {
             }
             Happening::Step(step) => self.step(step),
             Happening::OneWay(sides) if !self.healed => {
-                self.counts.partitions += 1;
+                self.counts.partitions_one_way += 1;
                 self.network.partition = Some(sides);
                 self.network.one_way = true;
             }
@@ -627,6 +554,7 @@ impl World {
             Happening::Client => self.clients_act(),
             Happening::Read => self.somebody_reads(),
             Happening::Govern => self.govern(),
+            Happening::Probe => self.send_probe(),
         }
     }
 

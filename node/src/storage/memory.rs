@@ -14,19 +14,24 @@ type Families = BTreeMap<&'static str, BTreeMap<Vec<u8>, Arc<[u8]>>>;
 #[derive(Debug, Clone, Default)]
 struct Contents {
     families: Families,
-    /// What the keys written since the last sync held before, oldest write first.
-    unsynced: Vec<Before>,
+    /// By batch since the last sync: what the keys it wrote held before, oldest write first.
+    unsynced: Vec<Vec<Before>>,
     failing: bool,
     writes: u64,
 }
 
 impl Contents {
-    fn set(&mut self, family: &'static str, key: Vec<u8>, value: Option<Arc<[u8]>>) {
-        let before = match value {
-            Some(value) => self.families.entry(family).or_default().insert(key.clone(), value),
-            None => self.families.entry(family).or_default().remove(&key),
-        };
-        self.unsynced.push((family, key, before));
+    fn set(
+        &mut self,
+        family: &'static str,
+        key: &[u8],
+        value: Option<Arc<[u8]>>,
+    ) -> Option<Arc<[u8]>> {
+        let family = self.families.entry(family).or_default();
+        match value {
+            Some(value) => family.insert(key.to_vec(), value),
+            None => family.remove(key),
+        }
     }
 }
 
@@ -51,14 +56,29 @@ impl MemoryDisk {
 
     /// The power goes: what was written since the last durable write is lost.
     pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// The power goes: of the batches since the last durable write the first `kept` happen to be on disk, as a log that is
+    /// cut keeps them. How many are lost.
+    pub fn crash_keeping(&self, kept: usize) -> usize {
         let mut contents = self.contents();
-        while let Some((family, key, before)) = contents.unsynced.pop() {
-            let family = contents.families.entry(family).or_default();
-            match before {
-                Some(value) => family.insert(key, value),
-                None => family.remove(&key),
-            };
+        let kept = kept.min(contents.unsynced.len());
+        let undone = contents.unsynced.split_off(kept);
+        let lost = undone.len();
+        contents.unsynced.clear();
+        for (family, key, before) in
+            undone.into_iter().rev().flat_map(|batch| batch.into_iter().rev())
+        {
+            contents.set(family, &key, before);
         }
+        lost
+    }
+
+    /// How many batches a crash may take.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.read().unsynced.len()
     }
 
     /// Another disk with the same contents: a backup.
@@ -106,9 +126,12 @@ impl KeyValue for MemoryDisk {
             return Err(StorageError::Io { reason: "no space left on the disk".to_owned() });
         }
         contents.writes += 1;
+        let mut before = Vec::with_capacity(batch.writes.len());
         for (family, key, value) in batch.writes {
-            contents.set(family, key, value.map(Arc::from));
+            let was = contents.set(family, &key, value.map(Arc::from));
+            before.push((family, key, was));
         }
+        contents.unsynced.push(before);
         if durable {
             contents.unsynced.clear();
         }
@@ -138,6 +161,10 @@ mod tests {
         put(&disk, 1, 2, false);
         put(&disk, 2, 2, false);
         let backup = disk.copy();
+        let kept = disk.copy();
+        assert_eq!((kept.unsynced(), kept.crash_keeping(1), kept.unsynced()), (2, 1, 0));
+        assert_eq!(kept.get("meta", &[1]).unwrap(), Some(vec![2]), "the first batch was on disk");
+        assert_eq!(kept.get("meta", &[2]).unwrap(), None);
         disk.crash();
         assert_eq!(disk.get("meta", &[1]).unwrap(), Some(vec![1]));
         assert_eq!(disk.get("meta", &[2]).unwrap(), None);

@@ -24,16 +24,6 @@ fn join_settings() -> join::Settings {
     }
 }
 
-/// The number of a request as it travels: of one life, which counts its requests from the beginning.
-const fn in_life(request: u64, life: u64) -> u64 {
-    request | life << 32
-}
-
-/// The life and the request of a number that travelled.
-pub(super) const fn of_life(number: u64) -> (u64, u64) {
-    (number >> 32, number & 0xFFFF_FFFF)
-}
-
 impl World {
     /// Whether the node fetches a snapshot first: one without blocks, in a network that has some.
     pub(super) fn begin_to_join(&mut self, node: usize) -> bool {
@@ -87,20 +77,13 @@ impl World {
         };
         let life = self.nodes[node].life;
         for action in actions {
-            if let Some(left) = &mut self.nodes[node].crash_in {
-                if *left == 0 {
-                    self.counts.crashes_between_actions += 1;
-                    return self.crash(node);
-                }
-                *left -= 1;
+            if self.power_goes(node, "Join") {
+                return;
             }
             match action {
                 join::Action::Request { peer, request, message } => {
-                    self.mix_bytes(&encode(&message));
                     let message = Arc::new(message);
-                    // An answer to an earlier life finds no connection that waits for it.
-                    let request = in_life(request, life);
-                    self.send(node, peer, &Packet::SnapshotRequest { request, message });
+                    self.send(node, peer, &Packet::SnapshotRequest { request, life, message });
                 }
                 join::Action::Fault { peer, fault } => {
                     self.counts.faults_reported += 1;
@@ -130,7 +113,7 @@ impl World {
         &mut self,
         node: usize,
         peer: usize,
-        request: u64,
+        (request, life): (u64, u64),
         message: &v1::SnapshotRequest,
     ) {
         let Some(ledger) = self.nodes[node].ledger().cloned() else { return };
@@ -138,6 +121,7 @@ impl World {
         if self.nodes[node].traitor.is_some() && self.random.chance(300) {
             // Some byte of it is another; mostly it still decodes.
             self.counts.lies += 1;
+            self.counts.false_segments += 1;
             let mut bytes = encode(&response);
             if !bytes.is_empty() {
                 let place = self.random.index(bytes.len());
@@ -149,6 +133,6 @@ impl World {
             }
         }
         let response = Arc::new(response);
-        self.send(node, peer, &Packet::SnapshotResponse { request, response });
+        self.send(node, peer, &Packet::SnapshotResponse { request, life, response });
     }
 }

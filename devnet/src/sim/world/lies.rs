@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 impl World {
     pub(super) fn broadcast(&mut self, node: usize, message: v1::ConsensusMessage) {
-        self.mix_bytes(&encode(&message));
         self.note(|_| format!("node {node} says {}", say(&message)));
         self.judge(&message);
         let sim = &self.nodes[node];
@@ -255,6 +254,8 @@ impl World {
                 .is_none_or(|side| twin_heard(self.scenario.seed, height, round, other) == side);
             if to != from && heard {
                 self.send(from, to, &Packet::Consensus(message.clone()));
+            } else if to != from {
+                self.counts.split_by_twins += 1;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Life and death of nodes: starting from what a disk holds, losing power, disks, keys.
 
 use super::{Happening, LIMITS, PASS_ON_US, World};
+use crate::sim::disk::Opened;
 use crate::sim::network::Packet;
 use crate::sim::node::Running;
 use crate::sim::scenario::Poison;
@@ -71,23 +72,39 @@ impl World {
     }
 
     pub(super) fn boot(&mut self, node: usize) -> Result<(Running, Vec<Action>), String> {
-        let mut config = self.config(node);
-        let chain = self.founding.chain.clone();
-        let sim = &self.nodes[node];
-        let now_ms = sim.set_clock(self.now_us);
-        let (honest, key) = (sim.honest, sim.key);
-        let record = match key {
+        let sim = &mut self.nodes[node];
+        let record = match sim.key {
             Some(_) if sim.keyless => SigningRecord::missing(),
-            Some(_) => sim.record.read(),
+            Some(_) => {
+                let Opened { record, undone } = sim.record.open()?;
+                self.counts.torn_resets += u64::from(undone);
+                record
+            }
             None => SigningRecord::default(),
         };
         if !record.entries.is_empty() {
             self.counts.replays += 1;
             self.counts.replayed_entries += record.entries.len() as u64;
         }
+        let disk = self.nodes[node].disk.clone();
+        self.boot_with(node, record, disk)
+    }
+
+    /// Starts a node from what is on its disks.
+    pub(super) fn boot_with(
+        &self,
+        node: usize,
+        record: SigningRecord,
+        disk: MemoryDisk,
+    ) -> Result<(Running, Vec<Action>), String> {
+        let mut config = self.config(node);
+        let chain = self.founding.chain.clone();
+        let sim = &self.nodes[node];
+        let now_ms = sim.set_clock(self.now_us);
+        let (honest, key) = (sim.honest, sim.key);
         let environment =
             Environment { clock: sim.clock(), verifier: self.scenario.signatures.verifier() };
-        let disk = Arc::new(sim.disk.clone());
+        let disk = Arc::new(disk);
         let fault = self.execution_fault(node);
         self.scenario.mutants.within(honest, || {
             let storage = Storage::over(disk, &chain, Retention::Archive)
@@ -115,12 +132,21 @@ impl World {
             return;
         }
         self.counts.crashes += 1;
-        let kept = self.random.below(self.nodes[node].record.appended.len() as u64 + 1) as usize;
+        let unsynced = self.nodes[node].record.unsynced_bytes() as u64;
+        // Nothing of it, any part of it, all of it.
+        let kept = match self.random.below(4) {
+            0 => 0,
+            1 => unsynced,
+            _ => self.random.below(unsynced + 1),
+        };
+        self.counts.torn_records += u64::from(kept < unsynced);
+        let batches = self.nodes[node].disk.unsynced() as u64;
+        let batches_kept = self.random.below(batches + 1) as usize;
         let restored =
             !self.healed && self.scenario.faults.restored == Some(node) && self.random.chance(500);
         self.note(|_| format!("node {node} crashes"));
         let sim = &mut self.nodes[node];
-        sim.record.tear(kept);
+        sim.record.tear(kept as usize);
         sim.running = None;
         sim.joining = None;
         sim.life += 1;
@@ -128,7 +154,7 @@ impl World {
         sim.paused = false;
         sim.backlog.clear();
         sim.banned.clear();
-        sim.disk.crash();
+        self.counts.lost_writes += sim.disk.crash_keeping(batches_kept) as u64;
         if let Some(backup) = sim.backup.as_ref().filter(|_| restored) {
             self.counts.restores += 1;
             self.checker.on_other_disk(node);

@@ -28,6 +28,9 @@ impl World {
     }
 
     pub(super) fn clients_act(&mut self) {
+        if self.healed && self.scenario.quiet_end {
+            return;
+        }
         let (now_ms, now_us) = (self.world_ms(), self.now_us);
         let shown = self.shown_by_somebody();
         let mut sent = self.client.act(&mut self.random, &shown, now_ms, now_us);
@@ -70,6 +73,7 @@ impl World {
                 body.valid_until_ms += 1 + self.random.below(100);
             }
             self.counts.lies += 1;
+            self.counts.flooded_transactions += 1;
             let packet = Packet::Transaction(Arc::new(forged.clone()));
             self.send_to_all(from, &packet);
         }
@@ -80,11 +84,6 @@ impl World {
         self.open.push(index);
         let at = self.random.index(self.nodes.len());
         self.submit(at, index);
-        if self.healed {
-            for at in 0..self.nodes.len() {
-                self.submit(at, index);
-            }
-        }
     }
 
     pub(super) fn submit(&mut self, at: usize, index: usize) {
@@ -227,6 +226,7 @@ impl World {
         };
         let height = tip.height();
         self.counts.reads += 1;
+        self.timeline.reads.push((self.now_us, node));
         let key = if self.client.holders.is_empty() || self.random.chance(100) {
             TreeKey::members()
         } else {
@@ -364,6 +364,7 @@ impl World {
     pub(super) fn equip(&mut self, node: usize, key: Key) {
         self.note(|_| format!("node {node} gets another validator key"));
         self.crash(node);
+        self.timeline.equipped.insert(node);
         let sim = &mut self.nodes[node];
         if let Some(old) = sim.key {
             self.checker.key_is_gone(old.point);

@@ -3,9 +3,10 @@
 use super::{BANNED_US, Decision, Done, Happening, Job, World};
 use crate::sim::checker::Violation;
 use crate::sim::network::Packet;
+use crate::sim::trace::kind;
 use sillok_consensus::{Action, Event, RetireReason};
 use sillok_ledger::header_hash;
-use sillok_proto::{encode, v1};
+use sillok_proto::v1;
 
 impl World {
     pub(super) fn tell(&mut self, node: usize, event: Event) {
@@ -37,47 +38,58 @@ impl World {
             if matches!(action, Action::Vouch) {
                 continue;
             }
-            if let Some(left) = &mut self.nodes[node].crash_in {
-                if *left == 0 {
-                    self.counts.crashes_between_actions += 1;
-                    self.crash(node);
-                    return;
-                }
-                *left -= 1;
+            if self.power_goes(node, kind(&action)) {
+                return;
             }
-            self.mix(node as u64);
+            self.hash.mix(self.now_us).mix(node as u64).mix_action(&action);
             self.carry_out_one(node, action);
         }
+    }
+
+    /// Whether this is where the power goes: before an action of this kind.
+    pub(super) fn power_goes(&mut self, node: usize, kind: &'static str) -> bool {
+        let sim = &mut self.nodes[node];
+        let after = sim.crash_in == Some(0);
+        let before = sim.crash_before == Some(kind);
+        if !after && !before {
+            sim.crash_in = sim.crash_in.map(|left| left - 1);
+            return false;
+        }
+        if before {
+            sim.crash_before = None;
+        }
+        self.counts.crashes_between_actions += 1;
+        *self.timeline.crashed_before.entry(kind).or_default() += 1;
+        self.crash(node);
+        true
     }
 
     pub(super) fn carry_out_one(&mut self, node: usize, action: Action) {
         let life = self.nodes[node].life;
         match action {
+            // Without a key, or with one whose record is lost, there is nothing to write to.
+            Action::ResetWal { .. } | Action::Append(_) | Action::Sync
+                if self.nodes[node].key.is_none() || self.nodes[node].keyless => {}
             Action::ResetWal { height } => {
-                self.mix(height);
-                self.nodes[node].record.reset(height);
+                if let Err(error) = self.nodes[node].record.reset(height) {
+                    self.end(node, &error);
+                }
             }
             Action::Append(entry) => {
-                if self.nodes[node].disk_full {
-                    self.crash(node);
-                    return;
+                if let Err(error) = self.nodes[node].record.append(&entry) {
+                    self.end(node, &error);
                 }
-                self.mix_bytes(&encode(&entry));
-                self.nodes[node].record.append(entry);
             }
-            Action::Sync => {
-                if self.nodes[node].disk_full {
-                    self.crash(node);
-                    return;
-                }
-                self.nodes[node].record.sync();
-            }
+            // What a full disk took of it is any number of bytes.
+            Action::Sync if self.nodes[node].disk_full => self.crash(node),
+            Action::Sync => self.nodes[node].record.sync(),
             Action::Broadcast(message) => self.broadcast(node, message),
             Action::Vouch => {}
             Action::AnnounceTip { height } => {
                 let lies = self.nodes[node].traitor.is_some() && self.random.chance(200);
                 let tip = if lies { height + self.random.below(1_000) } else { height };
                 self.counts.lies += u64::from(lies);
+                self.counts.false_tips += u64::from(lies);
                 self.send_to_all(node, &Packet::Tip(tip));
             }
             Action::SetTimer { id, after_ms } => {
@@ -107,7 +119,6 @@ impl World {
                 self.after(delay, Happening::Persist { node, life, decision });
             }
             Action::RequestSync { peer, from_height, blocks_max } => {
-                self.mix(from_height);
                 let Some(to) = self.by_peer.get(&peer.0).copied() else { return };
                 let request = v1::SyncRequest { from_height, blocks_max };
                 self.send(node, to, &Packet::SyncRequest(request));
@@ -245,6 +256,15 @@ impl World {
         self.crash(node);
     }
 
+    /// Who is in a certificate since healing.
+    fn note_signers(&mut self, certificate: &v1::CommitCertificate) {
+        let Some(set) = self.checker.reference.set(certificate.height) else { return };
+        let seats = certificate.signatures.iter();
+        let seats = seats.filter_map(|signed| set.validators.get(signed.validator as usize));
+        let keys = seats.filter_map(|seat| <[u8; 32]>::try_from(seat.public_key.as_slice()).ok());
+        self.signed_since.extend(keys);
+    }
+
     pub(super) fn persist(&mut self, node: usize, decision: Decision) {
         let Decision { block, certificate, evidence } = decision;
         let honest = self.nodes[node].honest;
@@ -265,10 +285,10 @@ impl World {
             let count = block.transactions.len();
             format!("node {node} commits {height} in round {round}, {count} transactions, {hash}")
         });
-        self.mix_bytes(&hash.0);
-        self.mix_bytes(&header.state_root);
+        self.hash.mix(node as u64).mix_bytes(&hash.0).mix_bytes(&header.state_root);
         if honest {
             if self.checker.reference.height() < header.height {
+                self.timeline.decided.push((self.now_us, header.height));
                 self.counts.transactions_committed += block.transactions.len() as u64;
                 self.counts.empty_blocks += u64::from(block.transactions.is_empty());
                 self.counts.rounds_lost += u64::from(certificate.round);
@@ -277,6 +297,9 @@ impl World {
             }
             self.counts.round_max = self.counts.round_max.max(certificate.round);
             self.checker.on_commit(node, &ledger, &block, &certificate);
+            if self.healed {
+                self.note_signers(&certificate);
+            }
         }
         let life = self.nodes[node].life;
         for event in events {

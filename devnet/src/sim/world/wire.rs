@@ -1,9 +1,8 @@
 //! What travels between nodes, and what each does with what arrives.
 
-use super::join::of_life;
 use super::{Happening, PASS_ON_US, SYNC_BYTES_MAX, World};
 use crate::sim::checker::Violation;
-use crate::sim::network::Packet;
+use crate::sim::network::{Fate, Packet};
 use sillok_consensus::testing::Traitor;
 use sillok_consensus::{Event, decode_message};
 use sillok_node::application;
@@ -21,10 +20,9 @@ impl World {
         if self.nodes[to].joining.is_some() {
             match packet {
                 Packet::Tip(tip) => self.join(to, JoinEvent::Peer { peer: from, tip }),
-                Packet::SnapshotResponse { request, .. }
-                    if of_life(request).0 != self.nodes[to].life => {}
-                Packet::SnapshotResponse { request, response } => {
-                    let (_, request) = of_life(request);
+                Packet::SnapshotResponse { request, life, response }
+                    if life == self.nodes[to].life =>
+                {
                     let response = v1::SnapshotResponse::clone(&response);
                     self.join(to, JoinEvent::Answer { request, response });
                 }
@@ -33,8 +31,8 @@ impl World {
             return;
         }
         if !self.nodes[to].is_up() {
-            if let Packet::SnapshotRequest { request, .. } = packet {
-                let (node, (life, request)) = (from, of_life(request));
+            if let Packet::SnapshotRequest { request, life, .. } = packet {
+                let node = from;
                 let delay = self.random.below(50_000);
                 self.after(delay, Happening::JoinFailed { node, life, request });
                 return;
@@ -69,8 +67,8 @@ impl World {
                 let response = v1::SyncResponse::clone(&response);
                 self.tell(to, Event::Synced { peer, response });
             }
-            Packet::SnapshotRequest { request, message } => {
-                self.serve_snapshot(to, from, request, &message);
+            Packet::SnapshotRequest { request, life, message } => {
+                self.serve_snapshot(to, from, (request, life), &message);
             }
             // Of an earlier life.
             Packet::SnapshotResponse { .. } => {}
@@ -98,31 +96,52 @@ impl World {
         }
         if self.nodes[node].traitor.is_some() && self.random.chance(500) {
             self.counts.lies += 1;
+            self.counts.false_blocks += 1;
             if self.random.chance(500) {
                 self.forge_blocks(node, &mut response);
             } else {
                 Traitor::corrupt(&mut response, &mut self.random);
             }
         }
-        self.mix(response.blocks.len() as u64);
         self.send(node, peer, &Packet::SyncResponse(Arc::new(response)));
     }
 
     pub(super) fn send_to_all(&mut self, from: usize, packet: &Packet) {
+        let digest = packet.digest();
         for to in 0..self.nodes.len() {
             if to != from {
-                self.send(from, to, packet);
+                self.send_digested(from, to, packet, digest);
             }
         }
     }
 
     pub(super) fn send(&mut self, from: usize, to: usize, packet: &Packet) {
+        self.send_digested(from, to, packet, packet.digest());
+    }
+
+    /// As it leaves, whoever sends it: a traitor's lie is in the trace as it is told.
+    fn send_digested(&mut self, from: usize, to: usize, packet: &Packet, digest: u64) {
+        self.hash.mix(self.now_us).mix((from as u64) << 32 | to as u64).mix(digest);
         self.counts.messages_sent += 1;
-        let delays = self.network.delays(&mut self.random, from, to);
-        if delays == [None, None] {
-            self.counts.messages_lost += 1;
+        if self.scenario.drop_packet == Some(self.counts.messages_sent) {
+            self.counts.messages_dropped += 1;
+            return;
         }
-        for delay in delays.into_iter().flatten() {
+        let (delay_us, again_us, late, far) = match self.network.fate(&mut self.random, from, to) {
+            Fate::Parted => {
+                self.counts.messages_parted += 1;
+                return;
+            }
+            Fate::Lost => {
+                self.counts.messages_lost += 1;
+                return;
+            }
+            Fate::Sent { delay_us, again_us, late, far } => (delay_us, again_us, late, far),
+        };
+        self.counts.stragglers += u64::from(late);
+        self.counts.messages_far += u64::from(far);
+        self.counts.duplicates += u64::from(again_us.is_some());
+        for delay in [Some(delay_us), again_us].into_iter().flatten() {
             let packet = packet.clone();
             self.after(delay, Happening::Arrive { to, from, packet });
         }
