@@ -17,7 +17,7 @@
 //!
 //! | step | asks for | believes because |
 //! |---|---|---|
-//! | anchor | the trust bundle up to a height, rounded down so that peers offer the same | [`light::follow`] from genesis or a checkpoint |
+//! | anchor | the trust bundle up to a height, rounded down so that peers offer the same | [`sillok_ledger::light::follow`] from genesis or a checkpoint |
 //! | headers | those before it, downward to genesis | each by the parent hash of the one after it |
 //! | blocks | those of the replay window | the transactions root of their headers |
 //! | segments | all leaves under a prefix; too many: sixteen narrower ones | the state root: none changed, none left out |
