@@ -100,14 +100,13 @@ impl Problem {
     }
 }
 
-/// Is the status about the way to the node, rather than from it?
+/// Is the status about the way to the node, rather than from it? What was made on our side has a source; a node that is
+/// being stopped ends a connection with one of code `INTERNAL`.
 #[must_use]
 pub fn is_unreachable(status: &Status) -> bool {
+    let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
     Problem::of_status(status).is_none()
-        && matches!(
-            status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
-        )
+        && (codes.contains(&status.code()) || std::error::Error::source(status).is_some())
 }
 
 /// Text from a node as a terminal may show it: no control characters, not endless.
@@ -145,5 +144,9 @@ mod tests {
     fn a_broken_connection_is_no_refusal() {
         assert!(is_unreachable(&Status::unavailable("tcp connect error")));
         assert!(!is_unreachable(&Status::invalid_argument("no")));
+        assert!(!is_unreachable(&Status::internal("of the node")));
+        let mut of_ours = Status::internal("h2 protocol error: http2 error");
+        of_ours.set_source(std::sync::Arc::new(std::io::Error::other("GOAWAY")));
+        assert!(is_unreachable(&of_ours));
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::clock_ms;
 use anyhow::{Context as _, anyhow, bail};
+use sillok_client::problem::is_unreachable;
 use sillok_did_method::transaction_id;
 use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::transaction_state::State;
@@ -171,7 +172,9 @@ impl Submitter {
             Ok(Err(status)) => match Refusal::of(&status) {
                 Some(refusal) if !may_pass(&refusal) => Outcome::Refused(refusal),
                 Some(refusal) => Outcome::Open(refusal.to_string()),
-                None if is_transient(status.code()) => Outcome::Open(status.to_string()),
+                None if is_unreachable(&status) || is_transient(status.code()) => {
+                    Outcome::Open(status.to_string())
+                }
                 None => bail!("the node answered {status}"),
             },
         })

@@ -8,6 +8,7 @@ use crate::scene::Scene;
 use crate::submit::{self, Refusal};
 use anyhow::{Context as _, anyhow};
 use sillok_client::keys::KeyAlgorithm;
+use sillok_client::problem::is_unreachable;
 use sillok_client::read::{Client, ReadError};
 use sillok_client::trust::read_genesis;
 use sillok_client::verify::{Asked, Resolution, ResolvedVersion};
@@ -288,7 +289,7 @@ impl Traffic {
                             None => None,
                         }
                     }
-                    None if !submit::is_transient(status.code()) => {
+                    None if !is_unreachable(&status) && !submit::is_transient(status.code()) => {
                         return Err(anyhow!("a node answered a write with {status}"));
                     }
                     _ => None,
