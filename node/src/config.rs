@@ -24,6 +24,9 @@ const ENVIRONMENT_PREFIX: &str = "SILLOK_";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest wait of consensus: a longer one is a mistyped unit.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Least memory of the database, in bytes. With less, so little may wait for its file that small ones are written all the
+/// time.
+const MEMORY_BYTES_MIN: usize = 32 * 1024 * 1024;
 
 /// A node's settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct ConsensusSection {
 pub struct StorageSection {
     /// How much of the past.
     pub history: History,
+    /// Memory of the database, in bytes.
+    pub memory_bytes_max: usize,
 }
 
 /// The words for [`History`].
@@ -372,6 +377,13 @@ static SETTINGS: &[Setting] = &[
         Form::Number,
         "1000000",
         "How many heights these are. No effect on an archive.",
+    ),
+    row(
+        "storage.memory_bytes_max",
+        Form::Number,
+        "134217728",
+        "Most bytes of memory that the database takes: what it read lately, indexes of its files, and what waits to be written.\n\
+         More makes reads of a large record faster.",
     ),
     row(
         "snapshot.behind_min",
@@ -709,6 +721,7 @@ impl Sources {
                         Kept::Blocks => History::Blocks { retention_heights },
                         Kept::Latest => History::Pruned { retention_heights },
                     },
+                    memory_bytes_max: self.one("storage.memory_bytes_max", memory_bytes),
                 },
                 snapshot: SnapshotSection {
                     behind_min: self.one("snapshot.behind_min", number),
@@ -832,6 +845,16 @@ fn trust(text: &str) -> Result<Trust, String> {
     parsed.ok_or_else(|| {
         "must be HEIGHT:HASH, with a hash of 64 hexadecimal digits, or empty".to_owned()
     })
+}
+
+fn memory_bytes(text: &str) -> Result<usize, String> {
+    let bytes = number(text)?;
+    if bytes < MEMORY_BYTES_MIN {
+        return Err(format!(
+            "must be at least {MEMORY_BYTES_MIN}, or the database writes files all the time"
+        ));
+    }
+    Ok(bytes)
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

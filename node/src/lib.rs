@@ -38,6 +38,7 @@ pub mod api;
 pub mod clock;
 pub mod keys;
 pub mod lock;
+mod memory;
 
 #[cfg(feature = "testing")]
 pub mod testing;

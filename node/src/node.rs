@@ -8,6 +8,7 @@
 //! | transactions | admits what peers gossip | stop |
 //! | passing on | sends waiting transactions again | stop |
 //! | backfilling | fetches the blocks from before a snapshot, if the node keeps all blocks | when they are here, or stop |
+//! | memory | logs once a minute what the process holds | stop |
 //! | members | tells the network who is a member, after every block | stop |
 //! | api | gRPC; while joining it says so | stop, after open calls |
 //!
@@ -20,6 +21,7 @@ use crate::joining::{self, Joined, Terms};
 use crate::ledger::{Environment, Ledger, SubmitError};
 use crate::lock::{DirectoryLock, LockError};
 use crate::members::{self, Roster};
+use crate::memory;
 use crate::mempool::Limits;
 use crate::network::{
     ListenAddress, Network, NetworkConfig, NetworkError, NetworkHandle, NodeKey, PeerAddress,
@@ -107,6 +109,8 @@ pub struct Settings {
     pub api: SocketAddr,
     /// How long the steps of a round wait.
     pub timeouts: Timeouts,
+    /// Memory of the database, in bytes.
+    pub memory_bytes_max: usize,
     /// How much of the past it keeps.
     pub retention: Retention,
     /// How much waits to be ordered.
@@ -250,7 +254,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let listener = api::bind(settings.api)
         .await
         .map_err(|source| NodeError::Api { address: settings.api, source })?;
-    let storage = Storage::open(&layout.data, &chain, settings.retention)?;
+    let memory_bytes = settings.memory_bytes_max;
+    let storage = Storage::open_within(&layout.data, memory_bytes, &chain, settings.retention)?;
     let parameters = chain.parameters().clone();
     let environment = Environment { clock: settings.clock.clone(), ..Environment::default() };
     let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool, environment)?);
@@ -367,6 +372,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         ended.clone(),
     ));
     let passing = tokio::spawn(pass_on(ledger.clone(), network.handle.clone(), ended.clone()));
+    let telling = tokio::spawn(memory::tell(ledger.clone(), ended.clone()));
     let backfilling = tokio::spawn(backfill(
         ledger.clone(),
         network.handle.clone(),
@@ -394,7 +400,15 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let _ = ending.send(true);
     network.handle.stop().await;
     let _ = tokio::time::timeout(STOP_WITHIN, async {
-        let _ = tokio::join!(admitting, passing, following, backfilling, serving, network.task);
+        let _ = tokio::join!(
+            admitting,
+            passing,
+            following,
+            telling,
+            backfilling,
+            serving,
+            network.task
+        );
     })
     .await;
     ledger.storage.flush()?;

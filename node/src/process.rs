@@ -88,6 +88,7 @@ fn settings(config: &Config, layout: Layout) -> Settings {
             rebroadcast_ms: milliseconds(consensus.timeout_rebroadcast),
             ..sillok_consensus::Timeouts::default()
         },
+        memory_bytes_max: config.storage.memory_bytes_max,
         retention: match config.storage.history {
             History::Archive => Retention::Archive,
             History::Blocks { retention_heights } => Retention::Blocks(retention_heights),

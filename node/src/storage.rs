@@ -16,7 +16,7 @@ mod pruning;
 mod rocks;
 pub(crate) mod snapshot;
 
-use key_value::{Batch, KeyValue};
+use key_value::{Batch, KeyValue, MemoryUse};
 use prost::Message;
 use sillok_ledger::merkle_log::{
     self, Frontier, HistoryHasher, LogError, LogNode, TransactionHasher,
@@ -35,6 +35,9 @@ use std::sync::Arc;
 
 /// Longest stored message this node will read back, in bytes. Larger than any block.
 const STORED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Memory of the database, in bytes, where the operator says nothing else.
+pub const MEMORY_BYTES: usize = 128 * 1024 * 1024;
 
 const META: &str = "meta";
 const BLOCKS: &str = "blocks";
@@ -213,13 +216,28 @@ fn be_u64(bytes: &[u8]) -> Option<u64> {
 }
 
 impl Storage {
-    /// Opens the database in `path`, making it if there is none, and writes the genesis state into a new one.
+    /// Opens the database in `path`, making it if there is none, and writes the genesis state into a new one. It holds
+    /// [`MEMORY_BYTES`] of memory at most.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
     pub fn open(path: &Path, chain: &Chain, retention: Retention) -> Result<Self, StorageError> {
-        Self::over(Arc::new(rocks::Rocks::open(path)?), chain, retention)
+        Self::open_within(path, MEMORY_BYTES, chain, retention)
+    }
+
+    /// [`Storage::open`] with another bound for memory, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn open_within(
+        path: &Path,
+        memory_bytes: usize,
+        chain: &Chain,
+        retention: Retention,
+    ) -> Result<Self, StorageError> {
+        Self::over(Arc::new(rocks::Rocks::open(path, memory_bytes)?), chain, retention)
     }
 
     /// The record on `disk`; writes the genesis state if the disk is empty.
@@ -698,6 +716,12 @@ impl Storage {
     #[must_use]
     pub fn at(&self, height: u64) -> StateAt<'_> {
         StateAt { storage: self, height }
+    }
+
+    /// Memory that the database holds now.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        self.disk.memory()
     }
 
     /// Writes everything in memory to files, for a graceful stop.

@@ -32,6 +32,17 @@ impl Batch {
     }
 }
 
+/// Memory that a disk holds for what lies on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes of what was read lately, indexes and filters included.
+    pub read_bytes: u64,
+    /// Bytes of what was written and waits for its file; it is in the log of the database already.
+    pub unwritten_bytes: u64,
+    /// Bytes for open files beside those.
+    pub tables_bytes: u64,
+}
+
 /// A disk of ordered keys in families.
 pub trait KeyValue: Send + Sync + std::fmt::Debug {
     /// The value of a key.
@@ -67,4 +78,9 @@ pub trait KeyValue: Send + Sync + std::fmt::Debug {
     ///
     /// [`StorageError`].
     fn flush(&self) -> Result<(), StorageError>;
+
+    /// Memory it holds now; a disk that is itself in memory says nothing.
+    fn memory(&self) -> MemoryUse {
+        MemoryUse::default()
+    }
 }
