@@ -44,8 +44,9 @@ pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id,
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};
 pub use statement::{
     OperationHashes, acting_role_string, approval_string, author_statement, author_statement_hash,
-    author_string, head_hash, operation_hash, operation_list_hash, private_content_hash,
-    proposal_hash, submitter_string, transaction_id,
+    author_string, credential_type_name, head_hash, holder_string, operation_hash,
+    operation_list_hash, private_content_hash, proposal_hash, status_list_name, submitter_string,
+    transaction_id,
 };
 pub use view::{
     DID_CONTEXT, DID_MEDIA_TYPE, Resolution, ResolutionError, document_json, error_json,

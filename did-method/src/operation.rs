@@ -259,6 +259,12 @@ impl CheckedOperation {
             Wire::Approve(op) => Approve::check(op).map(Self::Approve),
             Wire::Join(op) => Join::check(op).map(Self::Join),
             Wire::Rekey(op) => Rekey::check(op).map(Self::Rekey),
+            Wire::Accredit(_)
+            | Wire::Withdraw(_)
+            | Wire::PublishType(_)
+            | Wire::CreateList(_)
+            | Wire::SetStatus(_)
+            | Wire::SetEnrollment(_) => Err(OperationError::UnknownOperation),
         }
     }
 
@@ -328,7 +334,13 @@ pub fn check_named_document<'a>(
             | Wire::Propose(_)
             | Wire::Approve(_)
             | Wire::Join(_)
-            | Wire::Rekey(_),
+            | Wire::Rekey(_)
+            | Wire::Accredit(_)
+            | Wire::Withdraw(_)
+            | Wire::PublishType(_)
+            | Wire::CreateList(_)
+            | Wire::SetStatus(_)
+            | Wire::SetEnrollment(_),
         )
         | None => return Ok(()),
     };

@@ -102,10 +102,39 @@ pub fn approval_string(genesis: &Hash, statement: &v1::ApprovalStatement) -> Vec
     Tag::SignApproval.signed_string(genesis, &encode(statement))
 }
 
-/// The string an acting role signs: the operation hash.
+/// The string an acting role signs: which operation of which transaction. The id covers submitter, valid-until and all
+/// operations, so that what was signed once cannot stand in another transaction.
 #[must_use]
-pub fn acting_role_string(genesis: &Hash, operation_hash: &Hash) -> Vec<u8> {
-    Tag::SignActingRole.signed_string(genesis, &operation_hash.0)
+pub fn acting_role_string(genesis: &Hash, statement: &v1::ActingStatement) -> Vec<u8> {
+    Tag::SignActingRole.signed_string(genesis, &encode(statement))
+}
+
+/// The string a holder's one-time key and enrollment key sign: the same under a tag of its own.
+#[must_use]
+pub fn holder_string(genesis: &Hash, statement: &v1::ActingStatement) -> Vec<u8> {
+    Tag::SignHolder.signed_string(genesis, &encode(statement))
+}
+
+/// The name of a credential type: H(genesis, publisher, nonce, first version). Whoever sees it pending cannot take it.
+#[must_use]
+pub fn credential_type_name(
+    genesis: &Hash,
+    publisher: &Hash,
+    nonce: &[u8; 16],
+    first: &v1::TypeVersion,
+) -> Hash {
+    Tag::CredentialType.hash(&[&genesis.0, &publisher.0, nonce, &encode(first)])
+}
+
+/// The name of a status list: H(genesis, issuer, type, nonce).
+#[must_use]
+pub fn status_list_name(
+    genesis: &Hash,
+    issuer: &Hash,
+    credential_type: &Hash,
+    nonce: &[u8; 16],
+) -> Hash {
+    Tag::StatusList.hash(&[&genesis.0, &issuer.0, &credential_type.0, nonce])
 }
 
 /// The name of a proposal, which approvals cover (PROTOCOL §7.3): H(genesis, proposal).

@@ -6,9 +6,11 @@
 use crate::governance::GovernanceEvent;
 use crate::mutant::{self, Mutant};
 use crate::operation::{self, Context, Effect};
-use crate::overlay::{document_of, head, read};
+use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
-use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, TreeKey};
+use crate::{
+    AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, TreeKey, authority,
+};
 use sillok_did_method::{SUBMIT, key_id};
 use sillok_proto::{Hash, v1};
 
@@ -184,20 +186,14 @@ pub(crate) fn usable_key<'d>(
     Ok(key)
 }
 
-/// Does `organization` hold a grant for `action` at the block's time? Dates are compared, never swept (PROTOCOL §2.5).
+/// May `organization` do `action` on everything at the block's time? Dates are compared, never swept (PROTOCOL §2.5).
 pub(crate) fn holds_grant<V: StateView + ?Sized>(
     frame: &Frame<'_>,
     view: &V,
     organization: &Hash,
     action: v1::Action,
 ) -> Result<bool, AdmissionError> {
-    let grant: Option<v1::Grant> = read(view, &TreeKey::grant(organization, action, &[]))?;
-    Ok(grant.is_some_and(|grant| {
-        grant.periods.iter().any(|period| {
-            period.from_ms <= frame.time_ms
-                && (period.until_ms == 0 || frame.time_ms < period.until_ms)
-        })
-    }))
+    Ok(authority::chain(view, organization, action, &[], frame.time_ms)?.is_some())
 }
 
 pub(crate) fn require_grant<V: StateView + ?Sized>(

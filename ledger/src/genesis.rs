@@ -210,8 +210,9 @@ impl Chain {
                     state.leaves.insert(TreeKey::used_key(&key_id(key)), encode(&used));
                 }
             }
-            let open =
-                v1::Grant { periods: vec![v1::Period { from_ms: genesis.time_ms, until_ms: 0 }] };
+            let open = v1::Grant {
+                periods: vec![v1::Period { from_ms: genesis.time_ms, ..v1::Period::default() }],
+            };
             for action in organization.actions() {
                 state.leaves.insert(TreeKey::grant(&did, action, &[]), encode(&open));
             }

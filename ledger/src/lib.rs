@@ -3,7 +3,7 @@
 //! ```text
 //!   state_key ── tree ─── execute ── tip            who keeps the state (feature `tree`)
 //!       │                    │
-//!    overlay ── admit ── operation/*                the one rule set of mempool, proposal and block
+//!    overlay ── authority ── admit ── operation/*                the one rule set of mempool, proposal and block
 //!                 │
 //!            transaction ── private ── genesis
 //!
@@ -41,6 +41,8 @@ pub mod error;
 
 pub mod overlay;
 
+pub mod authority;
+
 pub mod admit;
 mod operation;
 
@@ -68,7 +70,8 @@ pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organiz
 pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
 pub use overlay::{Changes, Overlay, StateView};
 pub use private::{
-    APPROVERS_MAX, PRIVATE_CONTENT_BYTES, PrivateContentError, check_private_content, pad,
+    APPROVERS_MAX, HANDLE_BYTES, PRIVATE_CONTENT_BYTES, PrivateContentError, check_private_content,
+    pad, private_content_bytes,
 };
 pub use state::StateFault;
 pub use state_key::{LeafKind, TreeKey};

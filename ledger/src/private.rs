@@ -6,8 +6,17 @@
 
 use sillok_proto::v1::PrivateContent;
 
-/// Length of a private content's canonical encoding, whatever it says: one size class.
+/// Length of a private content's canonical encoding, whatever it says, with at most one handle.
 pub const PRIVATE_CONTENT_BYTES: usize = 512;
+/// Length of a handle.
+pub const HANDLE_BYTES: usize = 32;
+
+/// Length of a private content's canonical encoding with this many handles. How many an operation has follows from its
+/// public part, so the length says nothing more.
+#[must_use]
+pub const fn private_content_bytes(handles: usize) -> usize {
+    PRIVATE_CONTENT_BYTES.saturating_add(HANDLE_BYTES.saturating_mul(handles.saturating_sub(1)))
+}
 /// Most approvers of one private content.
 pub const APPROVERS_MAX: usize = 4;
 
@@ -16,7 +25,7 @@ pub const APPROVERS_MAX: usize = 4;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are named by the message of their variant")]
 pub enum PrivateContentError {
-    /// Salt, acting role, handle, an approver or the organization code.
+    /// Salt, acting role, an approver or the organization code.
     #[error("`{field}` of the private content has {len} bytes; it has 32")]
     FieldLength { field: &'static str, len: usize },
     /// More approvers than a rule can ask for.
@@ -28,17 +37,25 @@ pub enum PrivateContentError {
     /// The padding could carry a message.
     #[error("the padding of the private content is not all zero; pad with zero bytes")]
     Padding,
-    /// Another size class.
-    #[error("the private content has {len} bytes, not {PRIVATE_CONTENT_BYTES}; pad it")]
-    Length { len: usize },
+    /// Another number of handles than the operation has.
+    #[error(
+        "`handles` has {actual} bytes and the operation calls for {expected}; give 32 for each handle"
+    )]
+    Handles { expected: usize, actual: usize },
+    /// Another length than the operation calls for.
+    #[error("the private content has {len} bytes, not {expected}; pad it")]
+    Length { len: usize, expected: usize },
 }
 
-/// Checks the form of a private content.
+/// Checks the form of a private content whose operation has `handles` handles.
 ///
 /// # Errors
 ///
 /// [`PrivateContentError`]: the first rule broken. The error holds no value of the content.
-pub fn check_private_content(content: &PrivateContent) -> Result<(), PrivateContentError> {
+pub fn check_private_content(
+    content: &PrivateContent,
+    handles: usize,
+) -> Result<(), PrivateContentError> {
     let digest = |field, bytes: &[u8]| match bytes.len() {
         32 => Ok(()),
         len => Err(PrivateContentError::FieldLength { field, len }),
@@ -58,33 +75,39 @@ pub fn check_private_content(content: &PrivateContent) -> Result<(), PrivateCont
         }
         before = Some(approver);
     }
-    digest("handle", &content.handle)?;
     if !content.organization_code.is_empty() {
         digest("organization_code", &content.organization_code)?;
+    }
+    let expected = handles.saturating_mul(HANDLE_BYTES);
+    if content.handles.len() != expected {
+        let actual = content.handles.len();
+        return Err(PrivateContentError::Handles { expected, actual });
     }
     if content.padding.iter().any(|byte| *byte != 0) {
         return Err(PrivateContentError::Padding);
     }
+    let expected = private_content_bytes(handles);
     match prost::Message::encoded_len(content) {
-        PRIVATE_CONTENT_BYTES => Ok(()),
-        len => Err(PrivateContentError::Length { len }),
+        len if len == expected => Ok(()),
+        len => Err(PrivateContentError::Length { len, expected }),
     }
 }
 
-/// The content with the padding that brings it to [`PRIVATE_CONTENT_BYTES`].
+/// The content with the padding that brings it to [`private_content_bytes`] of its handles.
 ///
-/// A content whose fields have the lengths of [`check_private_content`] leaves room for at least 200 bytes. Two rooms
-/// no padding fills: the tag and the length before it take at least 3 bytes with one of padding, and the length takes
-/// a second byte from 128 on. What has such a room, or none, is returned without padding and does not pass the check.
+/// Two rooms no padding fills: the tag and the length before it take at least 3 bytes with one of padding, and the
+/// length takes a second byte from 128 on. What has such a room, or none, is returned without padding and does not pass
+/// the check. With fields of the lengths of [`check_private_content`] neither occurs.
 #[must_use]
 pub fn pad(content: PrivateContent) -> PrivateContent {
     let bare = PrivateContent { padding: Vec::new(), ..content };
-    let room = PRIVATE_CONTENT_BYTES.saturating_sub(prost::Message::encoded_len(&bare));
+    let bytes = private_content_bytes(bare.handles.len() / HANDLE_BYTES);
+    let room = bytes.saturating_sub(prost::Message::encoded_len(&bare));
     // One byte for the tag; one for a length below 128, two from there on.
     for overhead in [2, 3] {
         let padding = vec![0; room.saturating_sub(overhead)];
         let padded = PrivateContent { padding, ..bare.clone() };
-        if prost::Message::encoded_len(&padded) == PRIVATE_CONTENT_BYTES {
+        if prost::Message::encoded_len(&padded) == bytes {
             return padded;
         }
     }
@@ -95,9 +118,38 @@ pub fn pad(content: PrivateContent) -> PrivateContent {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sillok_proto::v1::{EnrollmentRequest, PublicKey};
 
     fn digest() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), 32)
+    }
+
+    fn key() -> impl Strategy<Value = Option<PublicKey>> {
+        let key = (1..=2_i32).prop_map(|algorithm| PublicKey { algorithm, point: vec![7; 33] });
+        proptest::option::of(key)
+    }
+
+    prop_compose! {
+        fn request()(
+            change in 0..=5_i32,
+            number in any::<u32>(),
+            one_time_key in key(),
+            enrollment_key in key(),
+            dates in any::<[u64; 4]>(),
+            new_handle in proptest::option::of(digest()),
+        ) -> EnrollmentRequest {
+            EnrollmentRequest {
+                change,
+                number,
+                one_time_key,
+                deadline_ms: dates[0],
+                valid_until_ms: dates[1],
+                new_handle: new_handle.unwrap_or_default(),
+                enrollment_key,
+                grace_until_ms: dates[2],
+                invalid_from_ms: dates[3],
+            }
+        }
     }
 
     prop_compose! {
@@ -105,10 +157,12 @@ mod tests {
             salt in digest(),
             acting_role in digest(),
             approvers in proptest::collection::btree_set(digest(), 0..=APPROVERS_MAX),
-            channel in any::<u32>(),
-            reason in any::<u32>(),
-            handle in digest(),
+            channel in 0..=5_i32,
+            reason in 0..=15_i32,
+            assurance_level in 0..=3_i32,
+            handles in 0..100_usize,
             organization_code in proptest::option::of(digest()),
+            enrollment in proptest::option::of(request()),
         ) -> PrivateContent {
             PrivateContent {
                 salt,
@@ -116,8 +170,11 @@ mod tests {
                 approvers: approvers.into_iter().collect(),
                 channel,
                 reason,
-                handle,
+                assurance_level,
                 organization_code: organization_code.unwrap_or_default(),
+                handles: vec![5; handles * HANDLE_BYTES],
+                // Together with one handle at most, for an operation has one or the other.
+                enrollment: enrollment.filter(|_| handles <= 1),
                 padding: Vec::new(),
             }
         }
@@ -128,10 +185,12 @@ mod tests {
             salt: vec![1; 32],
             acting_role: vec![2; 32],
             approvers: vec![vec![3; 32], vec![4; 32]],
-            channel: 5,
+            channel: 2,
             reason: 6,
-            handle: vec![7; 32],
+            assurance_level: 3,
             organization_code: vec![8; 32],
+            handles: vec![7; 32],
+            enrollment: None,
             padding: Vec::new(),
         }
     }
@@ -139,45 +198,32 @@ mod tests {
     fn refused(change: impl FnOnce(&mut PrivateContent), expected: PrivateContentError) {
         let mut content = one();
         change(&mut content);
-        assert_eq!(check_private_content(&pad(content)), Err(expected));
+        assert_eq!(check_private_content(&pad(content), 1), Err(expected));
     }
 
     proptest! {
         #[test]
-        fn every_content_has_the_same_length_whatever_it_says(content in content()) {
+        fn the_length_follows_from_the_number_of_handles_and_says_nothing_else(content in content()) {
+            let handles = content.handles.len() / HANDLE_BYTES;
             let padded = pad(content.clone());
-            prop_assert_eq!(sillok_proto::encode(&padded).len(), PRIVATE_CONTENT_BYTES);
-            prop_assert_eq!(check_private_content(&padded), Ok(()));
+            prop_assert_eq!(sillok_proto::encode(&padded).len(), private_content_bytes(handles));
+            prop_assert_eq!(check_private_content(&padded, handles), Ok(()));
             prop_assert_eq!(pad(padded.clone()), padded.clone(), "padding again changes nothing");
             prop_assert_eq!(PrivateContent { padding: Vec::new(), ..padded }, content);
         }
 
         #[test]
         fn any_other_padding_is_another_length(content in content(), length in 0_usize..1000) {
+            let handles = content.handles.len() / HANDLE_BYTES;
             let padded = pad(content);
             prop_assume!(length != padded.padding.len());
             let other = PrivateContent { padding: vec![0; length], ..padded };
-            let refused = matches!(check_private_content(&other), Err(PrivateContentError::Length { .. }));
+            let refused = matches!(
+                check_private_content(&other, handles),
+                Err(PrivateContentError::Length { .. })
+            );
             prop_assert!(refused);
         }
-    }
-
-    /// A handle of any length makes any room: all are filled but the two that no length can.
-    #[test]
-    fn padding_steps_over_the_second_byte_of_its_length() {
-        let with_room = |room: usize| {
-            let bare = PrivateContent { handle: vec![7; 300], ..PrivateContent::default() };
-            let fixed = prost::Message::encoded_len(&bare);
-            let handle = vec![7; 300 + PRIVATE_CONTENT_BYTES - fixed - room];
-            PrivateContent { handle, ..bare }
-        };
-        for room in 0..=200 {
-            let padded = pad(with_room(room));
-            let fits = prost::Message::encoded_len(&padded) == PRIVATE_CONTENT_BYTES;
-            assert_eq!(fits, !matches!(room, 1 | 2 | 130), "a room of {room} bytes");
-        }
-        assert_eq!(pad(with_room(129)).padding.len(), 127);
-        assert_eq!(pad(with_room(131)).padding.len(), 128);
     }
 
     #[test]
@@ -186,13 +232,22 @@ mod tests {
         refused(|content| content.salt = vec![1; 31], length("salt", 31));
         refused(|content| content.acting_role = vec![], length("acting_role", 0));
         refused(|content| content.approvers[1] = vec![4; 33], length("approvers", 33));
-        refused(|content| content.handle = vec![], length("handle", 0));
         refused(|content| content.organization_code = vec![8; 4], length("organization_code", 4));
 
         let absent = PrivateContent { organization_code: vec![], ..one() };
-        assert_eq!(check_private_content(&pad(absent)), Ok(()));
+        assert_eq!(check_private_content(&pad(absent), 1), Ok(()));
         let alone = PrivateContent { approvers: vec![], channel: 0, reason: 0, ..one() };
-        assert_eq!(check_private_content(&pad(alone)), Ok(()));
+        assert_eq!(check_private_content(&pad(alone), 1), Ok(()));
+    }
+
+    #[test]
+    fn there_are_as_many_handles_as_the_operation_has() {
+        let handles = |expected, actual| PrivateContentError::Handles { expected, actual };
+        refused(|content| content.handles = vec![], handles(32, 0));
+        refused(|content| content.handles = vec![7; 33], handles(32, 33));
+        refused(|content| content.handles = vec![7; 64], handles(32, 64));
+        let none = PrivateContent { handles: vec![], ..one() };
+        assert_eq!(check_private_content(&pad(none), 0), Ok(()));
     }
 
     #[test]
@@ -200,7 +255,7 @@ mod tests {
         let four: Vec<Vec<u8>> = (1..=4).map(|n| vec![n; 32]).collect();
         let five: Vec<Vec<u8>> = (1..=5).map(|n| vec![n; 32]).collect();
         let padded = pad(PrivateContent { approvers: four, ..one() });
-        assert_eq!(check_private_content(&padded), Ok(()));
+        assert_eq!(check_private_content(&padded, 1), Ok(()));
         refused(
             |content| content.approvers = five,
             PrivateContentError::TooManyApprovers { count: 5 },
@@ -218,11 +273,15 @@ mod tests {
     #[test]
     fn padding_is_zero_and_carries_nothing() {
         let mut content = pad(one());
-        assert_eq!(check_private_content(&content), Ok(()));
+        assert_eq!(check_private_content(&content, 1), Ok(()));
         content.padding[9] = 1;
-        assert_eq!(check_private_content(&content), Err(PrivateContentError::Padding));
+        assert_eq!(check_private_content(&content, 1), Err(PrivateContentError::Padding));
         content.padding = Vec::new();
         let len = prost::Message::encoded_len(&content);
-        assert_eq!(check_private_content(&content), Err(PrivateContentError::Length { len }));
+        let expected = PRIVATE_CONTENT_BYTES;
+        assert_eq!(
+            check_private_content(&content, 1),
+            Err(PrivateContentError::Length { len, expected })
+        );
     }
 }

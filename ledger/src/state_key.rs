@@ -67,6 +67,58 @@ impl TreeKey {
         Self::new(LeafKind::Grant, &[&organization.0, [action].as_slice(), resource].concat())
     }
 
+    /// The grants an organization has or had.
+    #[must_use]
+    pub fn grant_index(organization: &Hash) -> Self {
+        // 32 bytes, and the name of a grant has more.
+        Self::new(LeafKind::Grant, &organization.0)
+    }
+
+    /// A credential type.
+    #[must_use]
+    pub fn credential_type(name: &Hash) -> Self {
+        Self::new(LeafKind::Type, &name.0)
+    }
+
+    /// A version of a credential type.
+    #[must_use]
+    pub fn type_version(name: &Hash, version: u32) -> Self {
+        Self::numbered(LeafKind::Type, name, version)
+    }
+
+    /// A status list.
+    #[must_use]
+    pub fn status_list(list: &Hash) -> Self {
+        Self::new(LeafKind::List, &list.0)
+    }
+
+    /// 8,192 entries of a list.
+    #[must_use]
+    pub fn status_chunk(list: &Hash, chunk: u32) -> Self {
+        Self::numbered(LeafKind::Chunk, list, chunk)
+    }
+
+    /// The dates of 2,048 entries of a list.
+    #[must_use]
+    pub fn entry_record(list: &Hash, quarter: u32) -> Self {
+        Self::numbered(LeafKind::EntryRecord, list, quarter)
+    }
+
+    /// A person's place at one issuer and type, by handle.
+    #[must_use]
+    pub fn enrollment(issuer: &Hash, credential_type: &Hash, handle: &Hash) -> Self {
+        let name = [b"enrollment\0".as_slice(), &issuer.0, &credential_type.0, &handle.0].concat();
+        Self::new(LeafKind::Private, &name)
+    }
+
+    /// What an organization has used of the hourly limits of a grant.
+    #[must_use]
+    pub fn usage(organization: &Hash, action: Action, resource: &[u8]) -> Self {
+        let [.., action] = (action as i32).to_be_bytes();
+        let name = [b"usage\0".as_slice(), &organization.0, &[action], resource].concat();
+        Self::new(LeafKind::Private, &name)
+    }
+
     /// The operator that an organization is.
     #[must_use]
     pub fn operator(organization: &Hash) -> Self {
@@ -127,6 +179,11 @@ impl TreeKey {
         self.0[0] >> 4
     }
 
+    /// Name ‖ number in 4 bytes, big-endian.
+    fn numbered(kind: LeafKind, name: &Hash, number: u32) -> Self {
+        Self::new(kind, &[name.0.as_slice(), &number.to_be_bytes()].concat())
+    }
+
     /// Prefix ‖ 0x00 ‖ name: no prefix is the beginning of another's name, and `members` has no 0x00.
     fn governance(prefix: &str, name: &[u8]) -> Self {
         Self::new(LeafKind::Governance, &[prefix.as_bytes(), &[0], name].concat())
@@ -176,6 +233,14 @@ mod tests {
             TreeKey::proposal(&bytes),
             TreeKey::members(),
             TreeKey::parameters(),
+            TreeKey::grant_index(&bytes),
+            TreeKey::credential_type(&bytes),
+            TreeKey::type_version(&bytes, 1),
+            TreeKey::status_list(&bytes),
+            TreeKey::status_chunk(&bytes, 1),
+            TreeKey::entry_record(&bytes, 1),
+            TreeKey::enrollment(&bytes, &bytes, &bytes),
+            TreeKey::usage(&bytes, Action::Submit, &[]),
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     }

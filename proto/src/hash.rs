@@ -73,6 +73,12 @@ pub enum Tag {
     TreeKey,
     /// Name of a [`crate::v1::Proposal`].
     GovernanceProposal,
+    /// Name of a credential type.
+    CredentialType,
+    /// Name of a status list.
+    StatusList,
+    /// Salt of a private leaf, from that of a private content.
+    LeafSalt,
     /// Replay entry of an author-signed statement.
     AuthorStatement,
     /// Signed by the submitter: the transaction body.
@@ -81,8 +87,10 @@ pub enum Tag {
     SignAuthor,
     /// Signed by approvers: [`crate::v1::ApprovalStatement`].
     SignApproval,
-    /// Signed by an acting role: the operation hash.
+    /// Signed by an acting role: [`crate::v1::ActingStatement`].
     SignActingRole,
+    /// Signed by a holder's one-time and enrollment keys: [`crate::v1::ActingStatement`].
+    SignHolder,
     /// Signed by validators: [`crate::v1::VoteStatement`].
     SignPrevote,
     /// Signed by validators: [`crate::v1::VoteStatement`].
@@ -93,7 +101,7 @@ pub enum Tag {
 
 impl Tag {
     /// Every tag, in the order of the enum.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Genesis,
         Self::Key,
         Self::Document,
@@ -111,11 +119,15 @@ impl Tag {
         Self::ValidatorSet,
         Self::TreeKey,
         Self::GovernanceProposal,
+        Self::CredentialType,
+        Self::StatusList,
+        Self::LeafSalt,
         Self::AuthorStatement,
         Self::SignSubmit,
         Self::SignAuthor,
         Self::SignApproval,
         Self::SignActingRole,
+        Self::SignHolder,
         Self::SignPrevote,
         Self::SignPrecommit,
         Self::SignProposal,
@@ -142,11 +154,15 @@ impl Tag {
             Self::ValidatorSet => "sillok/v1/validator-set",
             Self::TreeKey => "sillok/v1/tree-key",
             Self::GovernanceProposal => "sillok/v1/governance-proposal",
+            Self::CredentialType => "sillok/v1/credential-type",
+            Self::StatusList => "sillok/v1/status-list",
+            Self::LeafSalt => "sillok/v1/leaf-salt",
             Self::AuthorStatement => "sillok/v1/author-statement",
             Self::SignSubmit => "sillok/v1/sign/submit",
             Self::SignAuthor => "sillok/v1/sign/author",
             Self::SignApproval => "sillok/v1/sign/approval",
             Self::SignActingRole => "sillok/v1/sign/acting-role",
+            Self::SignHolder => "sillok/v1/sign/holder",
             Self::SignPrevote => "sillok/v1/sign/prevote",
             Self::SignPrecommit => "sillok/v1/sign/precommit",
             Self::SignProposal => "sillok/v1/sign/proposal",

@@ -152,6 +152,9 @@ impl Change {
             Wire::RemoveObserver(remove) => {
                 Ok(Self::RemoveObserver { node_key: ed25519(&remove.node_key, "node_key")? })
             }
+            Wire::Accredit(_) | Wire::Withdraw(_) | Wire::SetParameters(_) => {
+                Err(OperationError::ProposalWithoutChange)
+            }
         }
     }
 }

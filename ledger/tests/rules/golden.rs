@@ -13,8 +13,9 @@ use crate::story::{
 use crate::support::{STEP_MS, World, agreement, device, document, key, sign};
 use sillok_did_method::{
     Did, Recovery, acting_role_string, approval_string, author_statement, author_statement_hash,
-    author_string, document_hash, head_hash, inception, inception_digest, key_id, operation_hash,
-    operation_list_hash, private_content_hash, submitter_string, transaction_id,
+    author_string, credential_type_name, document_hash, head_hash, holder_string, inception,
+    inception_digest, key_id, operation_hash, operation_list_hash, private_content_hash,
+    status_list_name, submitter_string, transaction_id,
 };
 use sillok_ledger::{
     LeafKind, TransactionLeaf, TreeKey, genesis_header, header_hash, organization_digest, pad,
@@ -221,24 +222,56 @@ fn private_parts(out: &mut Vectors) {
         v1::ApprovalStatement { operation_hash: operation.to_vec(), expires_ms: 1_795_251_900_000 };
     out.put("approval statement", &encode(&approval));
     out.put("approval string", &approval_string(&genesis, &approval));
-    out.put("acting role string of operation 0d*32", &acting_role_string(&genesis, &operation));
+    let acting = v1::ActingStatement { transaction_id: vec![0x0e; 32], operation: 1 };
+    out.put("acting statement", &encode(&acting));
+    out.put("acting role string", &acting_role_string(&genesis, &acting));
+    out.put("holder string", &holder_string(&genesis, &acting));
+
+    let first = v1::TypeVersion { schema_hash: vec![0x11; 32], ..v1::TypeVersion::default() };
+    let publisher = Hash([0x12; 32]);
+    let credential_type = credential_type_name(&genesis, &publisher, &[0x13; 16], &first);
+    out.put("name of a credential type", &credential_type.0);
+    let list = status_list_name(&genesis, &publisher, &credential_type, &[0x14; 16]);
+    out.put("name of a status list", &list.0);
 
     let smallest = pad(v1::PrivateContent {
         salt: vec![1; 32],
         acting_role: vec![2; 32],
-        handle: vec![3; 32],
         ..v1::PrivateContent::default()
     });
     let largest = pad(v1::PrivateContent {
         approvers: (4..8).map(|n| vec![n; 32]).collect(),
-        channel: u32::MAX,
-        reason: u32::MAX,
+        channel: v1::Channel::System.into(),
+        reason: v1::Reason::Found.into(),
+        assurance_level: v1::AssuranceLevel::High.into(),
         organization_code: vec![8; 32],
+        handles: [[3; 32], [4; 32]].concat(),
         padding: vec![],
         ..smallest.clone()
     });
-    for (name, content) in [("smallest", &smallest), ("largest", &largest)] {
-        assert_eq!(sillok_ledger::check_private_content(content), Ok(()));
+    let enrollment = pad(v1::PrivateContent {
+        handles: vec![3; 32],
+        enrollment: Some(v1::EnrollmentRequest {
+            change: v1::EnrollmentChange::Reserve.into(),
+            number: 1,
+            one_time_key: Some(key("p256:alice")),
+            deadline_ms: approval.expires_ms,
+            valid_until_ms: approval.expires_ms + 1,
+            new_handle: vec![4; 32],
+            enrollment_key: Some(key("alice/1")),
+            grace_until_ms: approval.expires_ms + 2,
+            invalid_from_ms: approval.expires_ms + 3,
+        }),
+        padding: vec![],
+        ..smallest.clone()
+    });
+    let contents = [
+        ("smallest", &smallest, 0),
+        ("of two handles", &largest, 2),
+        ("enrollment", &enrollment, 1),
+    ];
+    for (name, content, handles) in contents {
+        assert_eq!(sillok_ledger::check_private_content(content, handles), Ok(()));
         out.put(format!("private content {name}"), &encode(content));
         out.put(format!("private content {name}, hash"), &private_content_hash(content).0);
     }
@@ -247,11 +280,12 @@ fn private_parts(out: &mut Vectors) {
         salt: vec![9; 32],
         operations: vec![v1::PrivateOperationSignatures {
             operation: 0,
-            acting_role: Some(sign("role", &acting_role_string(&genesis, &operation))),
+            acting_role: Some(sign("role", &acting_role_string(&genesis, &acting))),
             approvals: vec![v1::Approval {
                 expires_ms: approval.expires_ms,
                 signature: Some(sign("approver", &approval_string(&genesis, &approval))),
             }],
+            holder_keys: vec![sign("p256:alice", &holder_string(&genesis, &acting))],
         }],
     };
     let mut transaction = world.transaction(&created("alice"));

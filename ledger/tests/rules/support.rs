@@ -511,7 +511,11 @@ impl World {
     pub(crate) fn set_grant(&mut self, name: &str, action: v1::Action, periods: &[(u64, u64)]) {
         let periods = periods
             .iter()
-            .map(|(from_ms, until_ms)| v1::Period { from_ms: *from_ms, until_ms: *until_ms })
+            .map(|(from_ms, until_ms)| v1::Period {
+                from_ms: *from_ms,
+                until_ms: *until_ms,
+                ..v1::Period::default()
+            })
             .collect();
         let leaf = TreeKey::grant(&self.did(name), action, &[]);
         self.state.leaves.insert(leaf, sillok_proto::encode(&v1::Grant { periods }));

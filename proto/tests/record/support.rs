@@ -54,7 +54,9 @@ impl Schema {
         }
         for field in fields {
             let count = if field.label() == Label::Repeated { source.below(4) } else { 1 };
-            if field.label() == Label::Repeated && field.r#type() == Type::Enum {
+            if field.label() == Label::Repeated
+                && matches!(field.r#type(), Type::Enum | Type::Uint32)
+            {
                 let packed: Vec<u8> =
                     (0..count).flat_map(|_| varint(source.number().into())).collect();
                 if !packed.is_empty() {

@@ -27,7 +27,7 @@ fn a_tagged_string_is_no_message() {
 
 #[test]
 fn a_hash_is_of_tag_zero_byte_and_parts() {
-    let (genesis, message) = (Hash([7; 32]), v1::Period { from_ms: 1, until_ms: 0 });
+    let (genesis, message) = (Hash([7; 32]), v1::Period { from_ms: 1, ..v1::Period::default() });
     let tagged = |parts: &[&[u8]]| {
         let bytes = [b"sillok/v1/operation\0".as_slice(), &parts.concat()].concat();
         Hash(blake3::hash(&bytes).into())
