@@ -521,7 +521,13 @@ fn names_document(operation: &v1::Operation) -> bool {
             | Kind::Propose(_)
             | Kind::Approve(_)
             | Kind::Join(_)
-            | Kind::Rekey(_),
+            | Kind::Rekey(_)
+            | Kind::Accredit(_)
+            | Kind::Withdraw(_)
+            | Kind::PublishType(_)
+            | Kind::CreateList(_)
+            | Kind::SetStatus(_)
+            | Kind::SetEnrollment(_),
         )
         | None => false,
     }

@@ -20,6 +20,79 @@ fn keys(network: &str, operator: &v1::Operator) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn time(ms: u64, none: &str) -> String {
+    if ms == 0 { none.to_owned() } else { format_datetime(ms) }
+}
+
+fn resource(bytes: &[u8]) -> String {
+    if bytes.is_empty() { "every one".to_owned() } else { hex::encode(bytes) }
+}
+
+/// The name of an action as it stands in the genesis.
+fn action(action: v1::Action) -> String {
+    let name = action.as_str_name().trim_start_matches("ACTION_");
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+fn hourly(limit: u32) -> String {
+    if limit == 0 { "any number".to_owned() } else { limit.to_string() }
+}
+
+fn new_grant(network: &str, grant: Option<&v1::NewGrant>) -> Vec<(&'static str, String)> {
+    let Some(grant) = grant else { return vec![("grant", "none".to_owned())] };
+    let mut facts = vec![
+        ("organization", digest(network, &grant.organization)),
+        ("action", action(grant.action())),
+        ("resource", resource(&grant.resource)),
+        ("from", time(grant.from_ms, "the block that orders it")),
+        ("until", time(grant.until_ms, "open")),
+        ("gained an hour", hourly(grant.gained_hourly)),
+        ("suspended an hour", hourly(grant.suspended_hourly)),
+        ("ended an hour", hourly(grant.ended_hourly)),
+    ];
+    if !grant.name.is_empty() {
+        facts.push(("name", format!("{:?}", grant.name)));
+    }
+    facts
+}
+
+fn ended_grant(network: &str, grant: Option<&v1::EndedGrant>) -> Vec<(&'static str, String)> {
+    let Some(grant) = grant else { return vec![("grant", "none".to_owned())] };
+    vec![
+        ("organization", digest(network, &grant.organization)),
+        ("action", action(grant.action())),
+        ("resource", resource(&grant.resource)),
+        ("ends at", time(grant.at_ms, "the block that orders it")),
+    ]
+}
+
+fn parameters(p: &v1::Parameters) -> Vec<(&'static str, String)> {
+    vec![
+        ("valid_until_window_ms", p.valid_until_window_ms.to_string()),
+        ("heartbeat_ms", p.heartbeat_ms.to_string()),
+        ("clock_behind_ms", p.clock_behind_ms.to_string()),
+        ("clock_ahead_ms", p.clock_ahead_ms.to_string()),
+        ("trusting_period_ms", p.trusting_period_ms.to_string()),
+        ("block_bytes_max", p.block_bytes_max.to_string()),
+        ("block_state_writes_max", p.block_state_writes_max.to_string()),
+        ("block_signature_checks_max", p.block_signature_checks_max.to_string()),
+        ("archives_min", p.archives_min.to_string()),
+        ("list_base", p.list_base.clone()),
+    ]
+}
+
+/// The state of an entry, by its Token Status List value.
+fn entry_state(state: u32) -> String {
+    match state {
+        0 => "valid".to_owned(),
+        1 => "invalid".to_owned(),
+        2 => "suspended".to_owned(),
+        3 => "pending".to_owned(),
+        12 => "superseded".to_owned(),
+        other => format!("{other}, which is none"),
+    }
+}
+
 /// What a proposal changes.
 pub(super) fn change(network: &str, change: Option<&Change>) -> Vec<(&'static str, String)> {
     let of = |what: &str, more: Vec<(&'static str, String)>| {
@@ -43,6 +116,9 @@ pub(super) fn change(network: &str, change: Option<&Change>) -> Vec<(&'static st
         Some(Change::RemoveObserver(remove)) => {
             of("remove observer", vec![("node key", hex::encode(&remove.node_key))])
         }
+        Some(Change::Accredit(grant)) => of("accredit", new_grant(network, Some(grant))),
+        Some(Change::Withdraw(grant)) => of("withdraw", ended_grant(network, Some(grant))),
+        Some(Change::SetParameters(figures)) => of("set parameters", parameters(figures)),
         None => of("none that this version knows; update this program before you sign", Vec::new()),
     }
 }
@@ -85,6 +161,45 @@ pub(super) fn describe(
         Some(Kind::Rekey(op)) => {
             let mut facts = named("rekey", "in the name of", &op.operator);
             facts.push(("validator key", hex::encode(&op.validator_key)));
+            facts
+        }
+        Some(Kind::Accredit(op)) => {
+            [named("accredit", "grantor", &op.grantor), new_grant(network, op.grant.as_ref())]
+                .concat()
+        }
+        Some(Kind::Withdraw(op)) => {
+            [named("withdraw", "by", &op.by), ended_grant(network, op.grant.as_ref())].concat()
+        }
+        Some(Kind::PublishType(op)) => {
+            let content = op.content.clone().unwrap_or_default();
+            let mut facts = named("publish type", "publisher", &op.publisher);
+            facts.push(("type", hex::encode(&op.r#type)));
+            facts.push(("version", op.version.to_string()));
+            facts.push(("schema hash", hex::encode(&content.schema_hash)));
+            facts.push(("render hash", hex::encode(&content.render_hash)));
+            facts.push(("policy", format!("{:?}", content.policy.unwrap_or_default())));
+            facts
+        }
+        Some(Kind::CreateList(op)) => {
+            let mut facts = named("create list", "issuer", &op.issuer);
+            facts.push(("list", hex::encode(&op.list)));
+            facts.push(("type", hex::encode(&op.r#type)));
+            facts.push(("capacity", op.capacity.to_string()));
+            facts.push(("max age", format!("{} s", op.max_age_s)));
+            facts
+        }
+        Some(Kind::SetStatus(op)) => vec![
+            ("operation", "set status".to_owned()),
+            ("list", hex::encode(&op.list)),
+            ("state", entry_state(op.state)),
+            ("entries", op.indexes.len().to_string()),
+            ("still taken until", time(op.grace_until_ms, "not at all")),
+            ("invalid from", time(op.invalid_from_ms, "the block that orders it")),
+        ],
+        Some(Kind::SetEnrollment(op)) => {
+            let mut facts = named("set enrollment", "issuer", &op.issuer);
+            facts.push(("type", hex::encode(&op.r#type)));
+            facts.push(("private content", hex::encode(&op.content_hash)));
             facts
         }
         None => vec![("operation", "none that this version knows; do not sign it".to_owned())],

@@ -530,9 +530,16 @@ fn governance_event(genesis: &Hash, operation: &v1::Operation) -> Option<v1::Gov
             .unwrap_or_default(),
         Kind::Approve(approve) => approve.proposal_hash.clone(),
         Kind::Join(_) | Kind::Rekey(_) => Vec::new(),
-        Kind::CreateDid(_) | Kind::UpdateDid(_) | Kind::SetDevice(_) | Kind::DeactivateDid(_) => {
-            return None;
-        }
+        Kind::CreateDid(_)
+        | Kind::UpdateDid(_)
+        | Kind::SetDevice(_)
+        | Kind::DeactivateDid(_)
+        | Kind::Accredit(_)
+        | Kind::Withdraw(_)
+        | Kind::PublishType(_)
+        | Kind::CreateList(_)
+        | Kind::SetStatus(_)
+        | Kind::SetEnrollment(_) => return None,
     };
     Some(v1::GovernanceEvent { operation: Some(operation.clone()), proposal_hash })
 }
