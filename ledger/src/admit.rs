@@ -8,9 +8,7 @@ use crate::mutant::{self, Mutant};
 use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
-use crate::{
-    AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, TreeKey, authority,
-};
+use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, authority};
 use sillok_did_method::{SUBMIT, key_id};
 use sillok_proto::{Hash, v1};
 
