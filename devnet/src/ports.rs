@@ -24,6 +24,11 @@ fn lowest_outgoing() -> u16 {
 ///
 /// There are not that many.
 pub fn find_free(count: usize) -> anyhow::Result<Vec<u16>> {
+    Ok(hold_free(count)?.into_iter().map(|(port, _)| port).collect())
+}
+
+/// The same, with what holds each of them: until all are found, so that none is found twice.
+fn hold_free(count: usize) -> anyhow::Result<Vec<(u16, TcpListener)>> {
     // A machine that hands out low ports too leaves us those from LOWEST on all the same.
     let end = match lowest_outgoing() {
         low if low > LOWEST + 1_000 => low,
@@ -31,7 +36,6 @@ pub fn find_free(count: usize) -> anyhow::Result<Vec<u16>> {
     };
     // Devnets that start at the same moment should not try the same ports in the same order.
     let start: u16 = rand::random_range(LOWEST..end);
-    // Held until all are found, so that none is found twice.
     let mut held = Vec::with_capacity(count);
     for port in (start..end).chain(LOWEST..start) {
         if held.len() == count {
@@ -47,7 +51,7 @@ pub fn find_free(count: usize) -> anyhow::Result<Vec<u16>> {
             held.len()
         );
     }
-    Ok(held.into_iter().map(|(port, _)| port).collect())
+    Ok(held)
 }
 
 #[cfg(test)]
@@ -55,13 +59,17 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    /// Of ports let go nothing can be said: somebody else may have taken them by now. So they are looked at while held.
     #[test]
     fn ports_are_distinct_free_and_out_of_the_outgoing_range() {
-        let ports = find_free(40).unwrap();
-        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 40);
-        for port in ports {
-            assert!(port < OUTGOING_DEFAULT.max(lowest_outgoing()));
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let held = hold_free(40).unwrap();
+        assert_eq!(held.iter().map(|(port, _)| port).collect::<BTreeSet<_>>().len(), 40);
+        for (port, listener) in &held {
+            assert!(*port < OUTGOING_DEFAULT.max(lowest_outgoing()));
+            // Nobody else listened there, or it would not be ours; and it is this very port.
+            assert_eq!(listener.local_addr().unwrap(), (Ipv4Addr::LOCALHOST, *port).into());
         }
+        let ports = find_free(40).unwrap();
+        assert!(ports.iter().all(|port| held.iter().all(|(taken, _)| taken != port)));
     }
 }
