@@ -4,6 +4,7 @@
 //!   state_key ── tree ─── execute ── tip            who keeps the state (feature `tree`)
 //!       │                    │
 //!    overlay ── authority ── admit ── operation/*                the one rule set of mempool, proposal and block
+//!       └── credential_type ──────────┘
 //!                 │
 //!            transaction ── private ── genesis
 //!
@@ -42,6 +43,8 @@ pub mod error;
 pub mod overlay;
 
 pub mod authority;
+
+pub mod credential_type;
 
 pub mod admit;
 mod operation;
