@@ -36,9 +36,10 @@ pub use document::{
 pub use inception::inception_digest;
 pub use key::{KeyError, check_key, from_multikey, key_id, multikey, thumbprint};
 pub use operation::{
-    Approve, Change, CheckedOperation, CreateDid, DeactivateDid, Join, OperationError,
-    OperatorKeys, Propose, Recovery, Rekey, SetDevice, UpdateDid, check_named_document,
-    ed25519_key, inception, is_verification_key,
+    Accredit, Approve, Change, CheckedOperation, CreateDid, DeactivateDid, EndedGrant, Join,
+    NAME_BYTES_MAX, NameError, NewGrant, OperationError, OperatorKeys, Propose, PublishType,
+    Recovery, Rekey, SetDevice, UpdateDid, Withdraw, check_name, check_named_document,
+    check_policy, ed25519_key, inception, is_verification_key,
 };
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};

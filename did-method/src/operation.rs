@@ -1,11 +1,18 @@
-//! The operations, as far as they can be checked without state: four on a DID, and four by which members change.
+//! The operations, as far as they can be checked without state: four on a DID, four by which members change, and those
+//! of trust.
 //!
 //! [`CheckedOperation::check`] turns a decoded operation and the document beside it into domain types. What is *not*
 //! here: versions, grants, used keys and signatures; they need the state and belong to the ledger.
 
 mod governance;
+mod trust;
 
 pub use governance::{Approve, Change, Join, OperatorKeys, Propose, Rekey, ed25519_key};
+pub use trust::{
+    APPROVAL_MS_MAX, APPROVALS_MAX, Accredit, BACKDATING_MS_MAX, EndedGrant, GRACE_MS_MAX,
+    NAME_BYTES_MAX, NameError, NewGrant, PublishType, RESERVATION_MS_MAX, VALIDITY_MS_MAX,
+    Withdraw, check_name, check_policy,
+};
 
 use crate::{DocumentError, KeyError, check_document, document_hash, inception_digest};
 use sillok_proto::{Hash, v1};
@@ -68,6 +75,12 @@ pub enum CheckedOperation {
     Join(Join),
     /// See [`Rekey`].
     Rekey(Rekey),
+    /// See [`Accredit`].
+    Accredit(Accredit),
+    /// See [`Withdraw`].
+    Withdraw(Withdraw),
+    /// See [`PublishType`].
+    PublishType(PublishType),
 }
 
 /// Registering a DID under its inception.
@@ -206,6 +219,57 @@ pub enum OperationError {
         /// The key.
         key_id: Hash,
     },
+    /// The action is none that this protocol version has.
+    #[error("action {number} is unknown; use one that this protocol version defines")]
+    UnknownAction {
+        /// The number received.
+        number: i32,
+    },
+    /// An action that is never on one thing.
+    #[error("{} is not on one thing; leave the resource out", .action.as_str_name())]
+    ResourceNotAllowed {
+        /// The action.
+        action: v1::Action,
+    },
+    /// An accreditation or a withdrawal of nothing.
+    #[error("the operation has no grant; say which")]
+    GrantMissing,
+    /// Nobody gives itself a right.
+    #[error("the grantor is the receiver; nobody gives a right to itself")]
+    GrantToItself,
+    /// A period that ends before it begins.
+    #[error("the period ends at {until_ms} ms and begins at {from_ms} ms; let it end later")]
+    PeriodEmpty {
+        /// Its beginning.
+        from_ms: u64,
+        /// Its end.
+        until_ms: u64,
+    },
+    /// A name that people could not read for what it is.
+    #[error("the name is refused: {0}")]
+    Name(#[from] NameError),
+    /// Versions count from one.
+    #[error("a type has no version 0; the first one is 1")]
+    TypeVersionZero,
+    /// The nonce is in the name of the type, and so of version 1 alone.
+    #[error("the nonce has {len} bytes; this version has one of {expected}")]
+    TypeNonce {
+        /// Length received, in bytes.
+        len: usize,
+        /// 16 for version 1, else 0.
+        expected: usize,
+    },
+    /// A version that says nothing.
+    #[error("the version has no content or no policy; say what it is")]
+    TypeContentMissing,
+    /// A rule of rules of types.
+    #[error("{field} of the policy is refused: {reason}; set it within")]
+    TypePolicy {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong.
+        reason: &'static str,
+    },
 }
 
 fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, OperationError> {
@@ -259,16 +323,16 @@ impl CheckedOperation {
             Wire::Approve(op) => Approve::check(op).map(Self::Approve),
             Wire::Join(op) => Join::check(op).map(Self::Join),
             Wire::Rekey(op) => Rekey::check(op).map(Self::Rekey),
-            Wire::Accredit(_)
-            | Wire::Withdraw(_)
-            | Wire::PublishType(_)
-            | Wire::CreateList(_)
-            | Wire::SetStatus(_)
-            | Wire::SetEnrollment(_) => Err(OperationError::UnknownOperation),
+            Wire::Accredit(op) => Accredit::check(op).map(Self::Accredit),
+            Wire::Withdraw(op) => Withdraw::check(op).map(Self::Withdraw),
+            Wire::PublishType(op) => PublishType::check(op).map(Self::PublishType),
+            Wire::CreateList(_) | Wire::SetStatus(_) | Wire::SetEnrollment(_) => {
+                Err(OperationError::UnknownOperation)
+            }
         }
     }
 
-    /// Digest of the DID that the operation changes; of the operator's organization where it changes none.
+    /// Digest of the DID that the operation changes; of the organization that acts where it changes none.
     #[must_use]
     pub const fn subject(&self) -> &Hash {
         match self {
@@ -280,14 +344,23 @@ impl CheckedOperation {
             Self::Approve(op) => &op.operator,
             Self::Join(op) => &op.operator,
             Self::Rekey(op) => &op.operator,
+            Self::Accredit(op) => &op.grantor,
+            Self::Withdraw(op) => &op.by,
+            Self::PublishType(op) => &op.publisher,
         }
     }
 
-    /// Does it change members, and no DID?
+    /// Is it of the operators that run the network?
     #[must_use]
     pub const fn is_governance(&self) -> bool {
         match self {
-            Self::Create(_) | Self::Update(_) | Self::SetDevice(_) | Self::Deactivate(_) => false,
+            Self::Create(_)
+            | Self::Update(_)
+            | Self::SetDevice(_)
+            | Self::Deactivate(_)
+            | Self::Accredit(_)
+            | Self::Withdraw(_)
+            | Self::PublishType(_) => false,
             Self::Propose(_) | Self::Approve(_) | Self::Join(_) | Self::Rekey(_) => true,
         }
     }

@@ -8,6 +8,7 @@ use crate::mutant::{self, Mutant};
 use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
+use crate::trust::TrustEvent;
 use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, authority};
 use sillok_did_method::{SUBMIT, key_id};
 use sillok_proto::{Hash, v1};
@@ -64,6 +65,8 @@ pub struct Effects {
     pub heads: Vec<v1::Head>,
     /// What became of members and proposals, in the order of the operations.
     pub governance: Vec<GovernanceEvent>,
+    /// What became of grants and types, in the order of the operations.
+    pub trust: Vec<TrustEvent>,
 }
 
 /// Runs a transaction on `view` and returns what it does, or the first rule it breaks; then nothing is written.
@@ -92,7 +95,7 @@ pub fn run<V: StateView + ?Sized>(
 
     let mut overlay = Overlay::new(view);
     let mut heads = Vec::with_capacity(transaction.operations.len());
-    let mut governance = Vec::new();
+    let (mut governance, mut trust) = (Vec::new(), Vec::new());
     let mut seen = std::collections::BTreeSet::new();
     for (index, (operation, authors)) in transaction.operations.iter().enumerate() {
         if !authors.signatures.is_empty()
@@ -105,10 +108,14 @@ pub fn run<V: StateView + ?Sized>(
         let context = Context { frame, index, submitter: &transaction.submitter, authors };
         match operation::run(&context, operation, &mut overlay)? {
             Effect::Head(head) => heads.push(head),
-            Effect::Governance(events) => governance.extend(events),
+            Effect::Governance(events, event) => {
+                governance.extend(events);
+                trust.extend(event);
+            }
+            Effect::Trust(event) => trust.push(event),
         }
     }
-    Ok(Effects { changes: overlay.into_changes(), heads, governance })
+    Ok(Effects { changes: overlay.into_changes(), heads, governance, trust })
 }
 
 fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {
@@ -205,4 +212,16 @@ pub(crate) fn require_grant<V: StateView + ?Sized>(
     } else {
         Err(AdmissionError::NotGranted { organization: *organization, action })
     }
+}
+
+/// The chain by which `organization` may do `action` on `resource` (empty: on all) at the block's time.
+pub(crate) fn require_chain<V: StateView + ?Sized>(
+    frame: &Frame<'_>,
+    view: &V,
+    organization: &Hash,
+    action: v1::Action,
+    resource: &[u8],
+) -> Result<Vec<authority::Link>, AdmissionError> {
+    authority::chain(view, organization, action, resource, frame.time_ms)?
+        .ok_or(AdmissionError::NotGranted { organization: *organization, action })
 }

@@ -119,7 +119,7 @@ mod tests {
 
     impl StateView for View {
         fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
-            self.reads.set(self.reads.get() + 1);
+            self.reads.set(self.reads.get().saturating_add(1));
             Ok(self.leaves.get(key).cloned())
         }
 

@@ -284,6 +284,86 @@ pub enum AdmissionError {
     )]
     RekeyTooSoon { operator: Hash, next_ms: u64, time_ms: u64 },
 
+    // ------------------------------------------------------------------ trust
+    /// Who receives a right agrees to it, unless it is given by who registered it or by governance.
+    #[error(
+        "organization {organization} was not registered by the grantor and did not sign; let it sign too"
+    )]
+    GrantNotAccepted { organization: Hash },
+    /// Every period but those of the past is as asked for.
+    #[error("organization {organization} has this grant to {action:?} already; nothing to do")]
+    GrantExists { organization: Hash, action: Action },
+    /// At any time a grant has one grantor.
+    #[error(
+        "the grant is given by {} until its end; begin after that, or let it be withdrawn first",
+        .grantor.map_or_else(|| "governance".to_owned(), |grantor| grantor.to_string())
+    )]
+    GrantedByOther { grantor: Option<Hash> },
+    /// Periods of a grant do not overlap.
+    #[error(
+        "the last period is from {from_ms} ms until {until_ms} ms (0: open); begin after its end, or name its beginning to change it"
+    )]
+    PeriodOverlap { from_ms: u64, until_ms: u64 },
+    /// Nothing begins or ends in the past.
+    #[error("{ms} ms is before ledger time {time_ms} ms; name a later time, or none for now")]
+    PeriodInPast { ms: u64, time_ms: u64 },
+    /// A period begins before it ends.
+    #[error("the period would end at {until_ms} ms and begin at {from_ms} ms; let it end later")]
+    PeriodEmpty { from_ms: u64, until_ms: u64 },
+    /// A grant is ended by withdrawing it.
+    #[error(
+        "the period goes on until {until_ms} ms (0: open) and is not made shorter; withdraw it at the earlier time"
+    )]
+    PeriodShortened { until_ms: u64 },
+    /// A grant has a bounded number of periods.
+    #[error(
+        "organization {organization} has {max} periods of this grant, which is the most; extend the last one, or grant on another resource"
+    )]
+    PeriodsMax { organization: Hash, max: usize },
+    /// An organization has a bounded number of grants.
+    #[error("organization {organization} has {max} grants, which is the most; grant on all")]
+    GrantsMax { organization: Hash, max: usize },
+    /// A chain has at most eight organizations.
+    #[error(
+        "the chain of grantor {grantor} has {max} organizations already; accredit from further up"
+    )]
+    ChainTooLong { grantor: Hash, max: usize },
+    /// The grantor has the right from the receiver.
+    #[error("{organization} stands in the chain of grantor {grantor}; it has the right already")]
+    GrantInCircle { grantor: Hash, organization: Hash },
+    /// A name is given by who registered the organization, or by governance.
+    #[error(
+        "grantor {grantor} did not register {organization} and does not name it; leave the name out"
+    )]
+    NameNotAllowed { grantor: Hash, organization: Hash },
+    /// No period goes beyond that time.
+    #[error(
+        "organization {organization} has no grant to {action:?} beyond that time; nothing to do"
+    )]
+    NothingToWithdraw { organization: Hash, action: Action },
+    /// Neither the holder nor a grantor, nor above one.
+    #[error(
+        "{by} neither holds the grant of {organization} nor stands in its chain; ask who accredited it"
+    )]
+    WithdrawNotAllowed { by: Hash, organization: Hash },
+    /// The name of a type is the hash of its first version.
+    #[error(
+        "the type's name is {derived} but the operation names {named}; derive it from publisher, nonce and content"
+    )]
+    TypeNameMismatch { named: Hash, derived: Hash },
+    /// Nobody published a type of this name.
+    #[error("there is no credential type {name}; publish its version 1 first, or check the name")]
+    UnknownType { name: Hash },
+    /// A version once published stays as it is, and none is left out.
+    #[error("credential type {name} is at version {latest}, and version {version} is not the next; publish {}", u64::from(*.latest).saturating_add(1))]
+    TypeVersion { name: Hash, version: u32, latest: u32 },
+    /// Exclusive or not is for ever.
+    #[error("whether credential type {name} is exclusive does not change; publish another type")]
+    ExclusiveFixed { name: Hash },
+    /// Owned by another organization.
+    #[error("{organization} does not own {resource} (NOT_OWNER); ask its owner")]
+    NotOwner { organization: Hash, resource: Hash },
+
     // ------------------------------------------------------------------ not the caller's fault
     /// The state could not be read.
     #[error(transparent)]
@@ -354,6 +434,25 @@ impl AdmissionError {
             Self::JoinHeaderUnknown { .. } => "JOIN_HEADER_UNKNOWN",
             Self::JoinHeaderOld { .. } => "JOIN_HEADER_OLD",
             Self::RekeyTooSoon { .. } => "REKEY_TOO_SOON",
+            Self::GrantNotAccepted { .. } => "GRANT_NOT_ACCEPTED",
+            Self::GrantExists { .. } => "GRANT_EXISTS",
+            Self::GrantedByOther { .. } => "GRANTED_BY_OTHER",
+            Self::PeriodOverlap { .. } => "PERIOD_OVERLAP",
+            Self::PeriodInPast { .. } => "PERIOD_IN_PAST",
+            Self::PeriodEmpty { .. } => "PERIOD_EMPTY",
+            Self::PeriodShortened { .. } => "PERIOD_SHORTENED",
+            Self::PeriodsMax { .. } => "PERIODS_MAX",
+            Self::GrantsMax { .. } => "GRANTS_MAX",
+            Self::ChainTooLong { .. } => "CHAIN_TOO_LONG",
+            Self::GrantInCircle { .. } => "GRANT_IN_CIRCLE",
+            Self::NameNotAllowed { .. } => "NAME_NOT_ALLOWED",
+            Self::NothingToWithdraw { .. } => "NOTHING_TO_WITHDRAW",
+            Self::WithdrawNotAllowed { .. } => "WITHDRAW_NOT_ALLOWED",
+            Self::TypeNameMismatch { .. } => "TYPE_NAME_MISMATCH",
+            Self::UnknownType { .. } => "UNKNOWN_TYPE",
+            Self::TypeVersion { .. } => "TYPE_VERSION",
+            Self::ExclusiveFixed { .. } => "EXCLUSIVE_FIXED",
+            Self::NotOwner { .. } => "NOT_OWNER",
             Self::State(_) => "INTERNAL_ERROR",
         }
     }
@@ -389,7 +488,9 @@ impl AdmissionError {
             | Self::Already { .. }
             | Self::ProposalExecuted { .. }
             | Self::AlreadyApproved { .. }
-            | Self::AlreadyJoined { .. } => Retry::Never,
+            | Self::AlreadyJoined { .. }
+            | Self::GrantExists { .. }
+            | Self::NothingToWithdraw { .. } => Retry::Never,
             Self::State(_) | Self::NoQuorumLeft { .. } => Retry::Later,
             Self::MissingPart { .. }
             | Self::TransactionTooLong { .. }
@@ -440,7 +541,24 @@ impl AdmissionError {
             | Self::JoinExpired { .. }
             | Self::JoinHeaderUnknown { .. }
             | Self::JoinHeaderOld { .. }
-            | Self::RekeyTooSoon { .. } => Retry::AfterFix,
+            | Self::RekeyTooSoon { .. }
+            | Self::GrantNotAccepted { .. }
+            | Self::GrantedByOther { .. }
+            | Self::PeriodOverlap { .. }
+            | Self::PeriodInPast { .. }
+            | Self::PeriodEmpty { .. }
+            | Self::PeriodShortened { .. }
+            | Self::PeriodsMax { .. }
+            | Self::GrantsMax { .. }
+            | Self::ChainTooLong { .. }
+            | Self::GrantInCircle { .. }
+            | Self::NameNotAllowed { .. }
+            | Self::WithdrawNotAllowed { .. }
+            | Self::TypeNameMismatch { .. }
+            | Self::UnknownType { .. }
+            | Self::TypeVersion { .. }
+            | Self::ExclusiveFixed { .. }
+            | Self::NotOwner { .. } => Retry::AfterFix,
         }
     }
 
@@ -526,6 +644,32 @@ impl AdmissionError {
                 ("next_ms", next_ms.to_string()),
                 ("time_ms", time_ms.to_string()),
             ],
+            Self::GrantNotAccepted { organization } => {
+                vec![("organization", organization.to_string())]
+            }
+            Self::GrantExists { organization, action }
+            | Self::NothingToWithdraw { organization, action } => vec![
+                ("organization", organization.to_string()),
+                ("action", action.as_str_name().to_owned()),
+            ],
+            Self::GrantedByOther { grantor: Some(grantor) } => {
+                vec![("organization", grantor.to_string())]
+            }
+            Self::PeriodOverlap { from_ms, until_ms } => {
+                vec![("from_ms", from_ms.to_string()), ("until_ms", until_ms.to_string())]
+            }
+            Self::PeriodInPast { time_ms, .. } => vec![("time_ms", time_ms.to_string())],
+            Self::PeriodShortened { until_ms } => vec![("until_ms", until_ms.to_string())],
+            Self::UnknownType { name } | Self::ExclusiveFixed { name } => {
+                vec![("type", name.to_string())]
+            }
+            Self::TypeVersion { name, latest, .. } => {
+                vec![("type", name.to_string()), ("version", latest.to_string())]
+            }
+            Self::TypeNameMismatch { derived, .. } => vec![("type", derived.to_string())],
+            Self::NotOwner { organization, resource } => {
+                vec![("organization", organization.to_string()), ("resource", resource.to_string())]
+            }
             _ => Vec::new(),
         }
     }
@@ -549,6 +693,15 @@ fn operation_code(error: &OperationError) -> &'static str {
         OperationError::ProposalWithoutEnd => "PROPOSAL_WITHOUT_END",
         OperationError::OperatorKey { .. } => "INVALID_OPERATOR_KEY",
         OperationError::OperatorKeyTwice { .. } => "OPERATOR_KEY_TWICE",
+        OperationError::UnknownAction { .. } => "UNKNOWN_ACTION",
+        OperationError::ResourceNotAllowed { .. } => "RESOURCE_NOT_ALLOWED",
+        OperationError::GrantMissing => "GRANT_MISSING",
+        OperationError::GrantToItself => "GRANT_TO_ITSELF",
+        OperationError::PeriodEmpty { .. } => "PERIOD_EMPTY",
+        OperationError::Name(_) => "INVALID_NAME",
+        OperationError::TypeVersionZero | OperationError::TypeNonce { .. } => "INVALID_TYPE_FORM",
+        OperationError::TypeContentMissing => "TYPE_CONTENT_MISSING",
+        OperationError::TypePolicy { .. } => "INVALID_TYPE_POLICY",
         _ => "INVALID_OPERATION",
     }
 }

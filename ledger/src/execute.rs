@@ -11,6 +11,7 @@ use crate::overlay::LEAF_BYTES_MAX;
 use crate::tip::Tip;
 use crate::transaction::{CheckedTransaction, TransactionLeaf};
 use crate::tree::{self, NodeReader, TreeUpdate};
+use crate::trust::TrustEvent;
 use crate::{
     AdmissionError, BlockError, Chain, Changes, Overlay, StateFault, StateView, TreeKey,
     certificate, merkle_log,
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub heads: Vec<Vec<v1::Head>>,
     /// What each transaction did to members and proposals, in the order of its operations.
     pub governance: Vec<Vec<GovernanceEvent>>,
+    /// What each transaction did to grants and types, in the order of its operations.
+    pub trust: Vec<Vec<TrustEvent>>,
     /// set(h + 2), if this block made it another one than set(h + 1).
     pub validators: Option<v1::ValidatorSet>,
     /// What enters the replay window: names and their valid-until.
@@ -66,6 +69,7 @@ struct Run<'a, S: StateView + NodeReader> {
     transactions: Vec<TransactionLeaf>,
     heads: Vec<Vec<v1::Head>>,
     governance: Vec<Vec<GovernanceEvent>>,
+    trust: Vec<Vec<TrustEvent>>,
     signature_checks: usize,
 }
 
@@ -89,6 +93,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             transactions: Vec::new(),
             heads: Vec::new(),
             governance: Vec::new(),
+            trust: Vec::new(),
             signature_checks: 0,
         }
     }
@@ -102,11 +107,12 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             replay: &self.replay,
             recent: &self.tip.recent,
         };
-        let Effects { changes, heads, governance } =
+        let Effects { changes, heads, governance, trust } =
             admit::run(&frame, &self.overlay, transaction)?;
         self.overlay.apply(changes);
         self.heads.push(heads);
         self.governance.push(governance);
+        self.trust.push(trust);
         self.transactions.push(transaction.leaf);
         self.signature_checks = self.signature_checks.saturating_add(transaction.signature_count());
         for entry in transaction.replay_entries() {
@@ -149,6 +155,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             transactions: self.transactions,
             heads: self.heads,
             governance: self.governance,
+            trust: self.trust,
             replay: self.entries,
         })
     }

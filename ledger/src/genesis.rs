@@ -10,14 +10,13 @@ pub use json::{from_json, to_json};
 use crate::certificate::{self, PROTOCOL_VERSION};
 use crate::state_key::TreeKey;
 use sillok_did_method::{
-    DocumentError, EndpointError, Recovery, check_document, check_endpoint, document_hash,
-    ed25519_key, head_hash, inception, inception_digest, is_verification_key, key_id,
+    DocumentError, EndpointError, NameError, Recovery, check_document, check_endpoint, check_name,
+    document_hash, ed25519_key, head_hash, inception, inception_digest, is_verification_key,
+    key_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest name of an organization, in bytes of UTF-8.
-pub const NAME_BYTES_MAX: usize = 96;
 /// Most operators, and so validators, of a network: those seated and those that may join.
 pub const OPERATORS_MAX: usize = 128;
 /// Most observers of a network.
@@ -54,6 +53,9 @@ pub enum GenesisError {
     /// An organization's entry.
     #[error("organization {name:?}: {reason}")]
     Organization { name: String, reason: &'static str },
+    /// An organization's name.
+    #[error("organization {name:?}: {source}")]
+    Name { name: String, source: NameError },
     /// An organization's document.
     #[error("organization {name:?}: {source}")]
     Document { name: String, source: DocumentError },
@@ -216,6 +218,14 @@ impl Chain {
             for action in organization.actions() {
                 state.leaves.insert(TreeKey::grant(&did, action, &[]), encode(&open));
             }
+            // As an accreditation would; the actions are ascending.
+            if !organization.actions.is_empty() {
+                let grants = organization.actions.iter();
+                let grants =
+                    grants.map(|action| v1::GrantName { action: *action, resource: vec![] });
+                let index = v1::GrantIndex { grants: grants.collect() };
+                state.leaves.insert(TreeKey::grant_index(&did), encode(&index));
+            }
             let name = v1::Organization { name: organization.name.clone() };
             state.leaves.insert(TreeKey::organization(&did), encode(&name));
         }
@@ -313,12 +323,8 @@ fn check_organizations(
     for organization in &genesis.organizations {
         let refuse =
             |reason| GenesisError::Organization { name: organization.name.clone(), reason };
-        if organization.name.is_empty() || organization.name.len() > NAME_BYTES_MAX {
-            return Err(refuse("the name must have 1 to 96 bytes"));
-        }
-        if organization.name.chars().any(char::is_control) {
-            return Err(refuse("the name has a control character; leave it out"));
-        }
+        check_name(&organization.name)
+            .map_err(|source| GenesisError::Name { name: organization.name.clone(), source })?;
         let document =
             organization.document.as_ref().ok_or_else(|| refuse("it has no document"))?;
         check_document(v1::Kind::Organization, document)

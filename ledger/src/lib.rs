@@ -30,6 +30,8 @@ pub mod proposers;
 
 pub mod governance;
 
+pub mod trust;
+
 pub mod genesis;
 
 pub mod transaction;
@@ -80,5 +82,6 @@ pub use state::StateFault;
 pub use state_key::{LeafKind, TreeKey};
 pub use tip::{ReplayWindow, Tip, genesis_header};
 pub use transaction::{CheckedTransaction, TRANSACTION_BYTES_MAX, TransactionLeaf};
+pub use trust::TrustEvent;
 // Signature rules live in one place; layers above this one reach it through here.
 pub use sillok_did_method::verify_ed25519;

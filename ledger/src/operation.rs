@@ -3,6 +3,7 @@
 //! Every file has one `run`: it checks in the order of the method specification and writes only when nothing was
 //! refused. This file holds what they share: who signed, and binding new keys.
 
+mod accredit;
 mod approve;
 mod change;
 mod create;
@@ -10,14 +11,17 @@ mod deactivate;
 mod join;
 mod members;
 mod propose;
+mod publish_type;
 mod rekey;
 mod set_device;
 mod update;
+mod withdraw;
 
 use crate::admit::{self, Frame};
 use crate::governance::GovernanceEvent;
 use crate::overlay::{self, read};
 use crate::transaction::{Authorship, Signature};
+use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateView, TreeKey};
 use sillok_did_method::{
     CAPABILITY_INVOCATION, CheckedOperation, Recovery, head_hash, is_verification_key, key_id,
@@ -38,8 +42,10 @@ pub(crate) struct Context<'a> {
 pub(crate) enum Effect {
     /// The new head of a DID, which is still to be written.
     Head(v1::Head),
-    /// What became of members and proposals.
-    Governance(Vec<GovernanceEvent>),
+    /// What became of members and proposals, and of a grant where a proposal about one was executed.
+    Governance(Vec<GovernanceEvent>, Option<TrustEvent>),
+    /// What became of a grant or a type.
+    Trust(TrustEvent),
 }
 
 /// Runs one operation.
@@ -48,7 +54,7 @@ pub(crate) fn run<V: StateView + ?Sized>(
     operation: &CheckedOperation,
     state: &mut Overlay<'_, V>,
 ) -> Result<Effect, AdmissionError> {
-    use Effect::{Governance, Head};
+    use Effect::{Governance, Head, Trust};
     let mut signers = Signers::new(context);
     let left = &mut signers;
     let effect = match operation {
@@ -56,10 +62,13 @@ pub(crate) fn run<V: StateView + ?Sized>(
         CheckedOperation::Update(op) => Head(update::run(context, op, left, state)?),
         CheckedOperation::SetDevice(op) => Head(set_device::run(context, op, left, state)?),
         CheckedOperation::Deactivate(op) => Head(deactivate::run(context, op, left, state)?),
-        CheckedOperation::Propose(op) => Governance(propose::run(context, op, left, state)?),
-        CheckedOperation::Approve(op) => Governance(approve::run(context, op, left, state)?),
-        CheckedOperation::Join(op) => Governance(join::run(context, op, left, state)?),
-        CheckedOperation::Rekey(op) => Governance(rekey::run(context, op, left, state)?),
+        CheckedOperation::Propose(op) => propose::run(context, op, left, state)?,
+        CheckedOperation::Approve(op) => approve::run(context, op, left, state)?,
+        CheckedOperation::Join(op) => Governance(join::run(context, op, left, state)?, None),
+        CheckedOperation::Rekey(op) => Governance(rekey::run(context, op, left, state)?, None),
+        CheckedOperation::Accredit(op) => Trust(accredit::run(context, op, left, state)?),
+        CheckedOperation::Withdraw(op) => Trust(withdraw::run(context, op, left, state)?),
+        CheckedOperation::PublishType(op) => Trust(publish_type::run(context, op, left, state)?),
     };
     signers.finish()?;
     if let Effect::Head(head) = &effect {

@@ -172,7 +172,7 @@ mod tests {
                 reason,
                 assurance_level,
                 organization_code: organization_code.unwrap_or_default(),
-                handles: vec![5; handles * HANDLE_BYTES],
+                handles: vec![5; handles.saturating_mul(HANDLE_BYTES)],
                 // Together with one handle at most, for an operation has one or the other.
                 enrollment: enrollment.filter(|_| handles <= 1),
                 padding: Vec::new(),

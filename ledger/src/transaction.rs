@@ -20,6 +20,12 @@ pub const SIGNATURES_MAX: usize = 20;
 /// Most leaves that an operation on members writes: the proposal, the members, the operator, two used keys, and the
 /// observer that became a member.
 const GOVERNANCE_WRITES_MAX: usize = 6;
+/// Most that a grant writes: 64 periods, the index of 256 grants, and the name, each full 1,024 bytes counted as a leaf.
+const ACCREDIT_WRITES_MAX: usize = 17;
+/// The 64 periods.
+const WITHDRAW_WRITES_MAX: usize = 6;
+/// A type, and a version of it, which has less than 1,024 bytes.
+const PUBLISH_TYPE_WRITES: usize = 2;
 
 /// The names of a transaction in the transactions root (PROTOCOL §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,11 +200,22 @@ impl CheckedTransaction {
     #[must_use]
     pub fn write_count(&self) -> usize {
         self.operations.iter().fold(0, |sum: usize, (operation, authors)| {
-            sum.saturating_add(if operation.is_governance() {
-                GOVERNANCE_WRITES_MAX
-            } else {
-                // The head, and a used key for each signature.
-                authors.signatures.len().saturating_add(1)
+            sum.saturating_add(match operation {
+                CheckedOperation::Create(_)
+                | CheckedOperation::Update(_)
+                | CheckedOperation::SetDevice(_)
+                | CheckedOperation::Deactivate(_) => {
+                    // The head, and a used key for each signature.
+                    authors.signatures.len().saturating_add(1)
+                }
+                // A change may be of a grant, which takes the place of what it would do to members.
+                CheckedOperation::Propose(_) | CheckedOperation::Approve(_) => {
+                    GOVERNANCE_WRITES_MAX.saturating_add(ACCREDIT_WRITES_MAX)
+                }
+                CheckedOperation::Join(_) | CheckedOperation::Rekey(_) => GOVERNANCE_WRITES_MAX,
+                CheckedOperation::Accredit(_) => ACCREDIT_WRITES_MAX,
+                CheckedOperation::Withdraw(_) => WITHDRAW_WRITES_MAX,
+                CheckedOperation::PublishType(_) => PUBLISH_TYPE_WRITES,
             })
         })
     }

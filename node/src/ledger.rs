@@ -459,10 +459,13 @@ impl Ledger {
             }
             let expired = mempool.expired(tip.header.time_ms);
             // The change of an organization reaches further than its own transactions: authorities, countersigners.
-            // So does one of members: other approvals of what was executed.
+            // So does one of members: other approvals of what was executed; and one of a grant: a whole subtree.
             let organization = v1::Kind::Organization;
             let members = outcome.governance.iter().any(|events| !events.is_empty());
-            let wide = members || outcome.changes.heads.values().any(|h| h.kind() == organization);
+            let trust = outcome.trust.iter().any(|events| !events.is_empty());
+            let wide = members
+                || trust
+                || outcome.changes.heads.values().any(|h| h.kind() == organization);
             let suspects = if wide {
                 mempool.all()
             } else {

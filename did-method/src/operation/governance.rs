@@ -1,9 +1,9 @@
-//! The operations by which members change, as far as they can be checked without state (PROTOCOL §7.3).
+//! The operations of governance, as far as they can be checked without state (PROTOCOL §7.3).
 //!
 //! Here: that every key is one, that an operator's three are three, that a proposal proposes something. What is *not*
 //! here: who is a member, which key was used before, dates and thresholds; they need the state and belong to the ledger.
 
-use super::{OperationError, hash};
+use super::{EndedGrant, NewGrant, OperationError, hash};
 use crate::key::{self, key_id};
 use sillok_proto::{Hash, v1};
 
@@ -46,6 +46,10 @@ pub enum Change {
         /// The identity of the node.
         node_key: [u8; 32],
     },
+    /// A grant of the first level.
+    Accredit(NewGrant),
+    /// The end of a grant, of whatever level.
+    Withdraw(EndedGrant),
 }
 
 /// Opening a proposal, which the proposer approves by opening it.
@@ -152,9 +156,9 @@ impl Change {
             Wire::RemoveObserver(remove) => {
                 Ok(Self::RemoveObserver { node_key: ed25519(&remove.node_key, "node_key")? })
             }
-            Wire::Accredit(_) | Wire::Withdraw(_) | Wire::SetParameters(_) => {
-                Err(OperationError::ProposalWithoutChange)
-            }
+            Wire::Accredit(grant) => NewGrant::check(grant).map(Self::Accredit),
+            Wire::Withdraw(grant) => EndedGrant::check(grant).map(Self::Withdraw),
+            Wire::SetParameters(_) => Err(OperationError::ProposalWithoutChange),
         }
     }
 }

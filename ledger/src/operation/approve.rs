@@ -3,11 +3,12 @@
 //! What counts is read at the height that executes: approvals of who left in between are worth nothing, and neither are
 //! those given with a governance key that was replaced in between.
 
-use super::change::execute;
+use super::change::{Done, execute};
 use super::members::{Roster, governance_key, require_operator};
-use super::{Context, Signers};
+use super::{Context, Effect, Signers};
 use crate::governance::GovernanceEvent;
 use crate::overlay::read;
+use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey};
 use sillok_did_method::{Approve, Change, key_id};
 use sillok_proto::{Hash, encode, v1};
@@ -17,7 +18,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     op: &Approve,
     signers: &mut Signers<'_>,
     state: &mut Overlay<'_, V>,
-) -> Result<Vec<GovernanceEvent>, AdmissionError> {
+) -> Result<Effect, AdmissionError> {
     let mut roster = Roster::read(state)?;
     let by = require_operator(context, &op.operator, &roster, signers, state)?;
     let proposal = op.proposal;
@@ -54,7 +55,9 @@ pub(super) fn run<V: StateView + ?Sized>(
     if approved.is_none() && executed.is_none() {
         return Err(AdmissionError::AlreadyApproved { proposal, operator });
     }
-    Ok([approved, executed].into_iter().flatten().collect())
+    let (executed, trust) = executed.unzip();
+    let events = [approved, executed].into_iter().flatten().collect();
+    Ok(Effect::Governance(events, trust.flatten()))
 }
 
 /// The approval of an operator with the governance key in force.
@@ -70,17 +73,22 @@ pub(super) fn settle<V: StateView + ?Sized>(
     mut record: v1::ProposalRecord,
     roster: &mut Roster,
     state: &mut Overlay<'_, V>,
-) -> Result<Option<GovernanceEvent>, AdmissionError> {
-    let mut event = None;
+) -> Result<Option<(GovernanceEvent, Option<TrustEvent>)>, AdmissionError> {
+    let mut done = None;
     if roster.is_quorum(&record.approvals, state)? {
         let contradiction = || StateFault::new("a proposal contradicts the rules of proposals");
         let proposal = record.proposal.as_ref().ok_or_else(contradiction)?;
         let change = Change::check(proposal).map_err(|_| contradiction())?;
-        let effective_height = execute(context, &change, proposal.expires_ms, roster, state)?;
+        let (effective_height, trust) =
+            match execute(context, &change, proposal.expires_ms, roster, state)? {
+                Done::Members { effective_height } => (effective_height, None),
+                Done::Trust(event) => (None, Some(event)),
+            };
         record.executed_height = context.frame.height;
         roster.clone().write(state);
-        event = Some(GovernanceEvent::Executed { proposal: *hash, effective_height });
+        let event = GovernanceEvent::Executed { proposal: *hash, effective_height };
+        done = Some((event, trust));
     }
     state.put(TreeKey::proposal(hash), encode(&record));
-    Ok(event)
+    Ok(done)
 }

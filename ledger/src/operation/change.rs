@@ -3,31 +3,41 @@
 //! Nobody takes a seat here: approval lets a validator key join, and `join` seats it. Until then the node that holds the
 //! seat keeps its key, for it still votes. Who is removed loses its seat at once, that is two heights later.
 
-use super::Context;
 use super::members::{
     Roster, effective_height, member_record, record, require_never_used, require_unused, use_key,
 };
+use super::{Context, accredit, withdraw};
 use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX};
 use crate::overlay::read;
+use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, admit};
 use sillok_did_method::{Change, OperatorKeys, ed25519_key, key_id};
 use sillok_proto::{Hash, encode, v1};
 
-/// Executes `change`, whose proposal ends at `expires_ms`. Returns the first height of the set it changed, if it did.
+/// What a change did.
+pub(super) enum Done {
+    /// Members changed. `None` where the set stays: observers, and keys that take over when they join.
+    Members { effective_height: Option<u64> },
+    /// A grant changed.
+    Trust(TrustEvent),
+}
+
+/// Executes `change`, whose proposal ends at `expires_ms`.
 pub(super) fn execute<V: StateView + ?Sized>(
     context: &Context<'_>,
     change: &Change,
     expires_ms: u64,
     roster: &mut Roster,
     state: &mut Overlay<'_, V>,
-) -> Result<Option<u64>, AdmissionError> {
+) -> Result<Done, AdmissionError> {
     match change {
         Change::AdmitOperator(keys) => admit_operator(context, keys, expires_ms, roster, state)?,
         Change::ReplaceOperator(keys) => {
             replace_operator(context, keys, expires_ms, roster, state)?;
         }
         Change::RemoveOperator { organization } => {
-            return remove_operator(context, organization, roster, state);
+            let effective_height = remove_operator(context, organization, roster, state)?;
+            return Ok(Done::Members { effective_height });
         }
         Change::AdmitObserver { node_key, archive } => {
             admit_observer(node_key, *archive, roster, state)?;
@@ -39,8 +49,14 @@ pub(super) fn execute<V: StateView + ?Sized>(
             }
             end_observer(context, node_key, roster, state)?;
         }
+        Change::Accredit(grant) => {
+            return Ok(Done::Trust(accredit::give(context, None, false, grant, state)?));
+        }
+        Change::Withdraw(grant) => {
+            return Ok(Done::Trust(withdraw::end(context, None, grant, state)?));
+        }
     }
-    Ok(None)
+    Ok(Done::Members { effective_height: None })
 }
 
 fn admit_operator<V: StateView + ?Sized>(

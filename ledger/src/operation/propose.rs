@@ -6,7 +6,7 @@
 
 use super::approve::{approval, settle};
 use super::members::{Roster, require_operator};
-use super::{Context, Signers};
+use super::{Context, Effect, Signers};
 use crate::governance::{GovernanceEvent, OPEN_PROPOSALS_MAX, PROPOSAL_MS_MAX};
 use crate::overlay::read;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey};
@@ -18,7 +18,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     op: &Propose,
     signers: &mut Signers<'_>,
     state: &mut Overlay<'_, V>,
-) -> Result<Vec<GovernanceEvent>, AdmissionError> {
+) -> Result<Effect, AdmissionError> {
     let mut roster = Roster::read(state)?;
     let mut operator = require_operator(context, &op.operator, &roster, signers, state)?;
     let (time_ms, expires_ms) = (context.frame.time_ms, op.proposal.expires_ms);
@@ -49,8 +49,9 @@ pub(super) fn run<V: StateView + ?Sized>(
     // Before it is executed, which may change this very record.
     state.put(TreeKey::operator(&op.operator), encode(&operator));
     let opened = GovernanceEvent::Proposed { proposal: hash, operator: op.operator };
-    let executed = settle(context, &hash, record, &mut roster, state)?;
-    Ok([Some(opened), executed].into_iter().flatten().collect())
+    let (executed, trust) = settle(context, &hash, record, &mut roster, state)?.unzip();
+    let events = [Some(opened), executed].into_iter().flatten().collect();
+    Ok(Effect::Governance(events, trust.flatten()))
 }
 
 /// The proposals that this operator opened and that can still be approved.

@@ -77,7 +77,14 @@ fn organizations_are_sorted_and_share_no_key() {
         (|one| one.name = String::new()) as Change,
         |one| one.name = "가".repeat(33),
         |one| one.name = "a\nb".to_owned(),
-        |one| one.document = None,
+        |one| one.name = "mini\u{202e}yrts".to_owned(),
+        |one| one.name = " ministry".to_owned(),
+    ] {
+        let error = refused(|genesis| change(&mut genesis.organizations[0]));
+        assert!(matches!(error, GenesisError::Name { .. }), "{error}");
+    }
+    for change in [
+        (|one| one.document = None) as Change,
         |one| one.actions = vec![0],
         |one| one.actions = vec![99],
         |one| one.actions = vec![3, 3],
@@ -135,9 +142,9 @@ fn observers_are_sorted_and_have_keys_of_their_own() {
 fn the_genesis_state_holds_what_the_genesis_says_and_nothing_else() {
     let chain = Chain::new(genesis()).unwrap();
     let state = chain.state();
-    // 10 organizations with a head, a name and two keys each; 8 grants; 4 operators with a record and three keys each,
-    // an observer, the members, the figures.
-    assert_eq!(state.leaves.len(), 10 * 4 + 8 + 4 * 4 + 1 + 1 + 1);
+    // 10 organizations with a head, a name and two keys each; 8 grants of 5 of them, each with an index; 4 operators with
+    // a record and three keys each, an observer, the members, the figures.
+    assert_eq!(state.leaves.len(), 10 * 4 + 8 + 5 + 4 * 4 + 1 + 1 + 1);
     assert_eq!((state.documents.len(), state.heads.len()), (10, 10));
     let registrar = organization_digest(&organization_document("registrar"));
     assert!(state.leaves.contains_key(&TreeKey::grant(&registrar, v1::Action::Register, &[])));

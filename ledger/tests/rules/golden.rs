@@ -5,12 +5,15 @@
 //! P-256; an X25519 key is BLAKE3 of its name with the two highest bits of the last byte cleared. Signatures are
 //! deterministic (RFC 8032; RFC 6979, normalized to low s). Logs, trees, votes and proofs are in `proofs.json`.
 
+use crate::grants::{
+    TYPE, accredit_with, accredited, at_once, governed, publish, type_name, withdraw, withdrawn,
+};
 use crate::motion::{admit_keys, join, observe, rekey, remove, replace, unobserve};
 use crate::story::{
     created, deactivate, founded, give_up, happened_in, restore, set_device, take_away, together,
     update,
 };
-use crate::support::{STEP_MS, World, agreement, device, document, key, sign};
+use crate::support::{START_MS, STEP_MS, World, agreement, device, document, key, sign};
 use sillok_did_method::{
     Did, Recovery, acting_role_string, approval_string, author_statement, author_statement_hash,
     author_string, credential_type_name, document_hash, head_hash, holder_string, inception,
@@ -197,6 +200,79 @@ fn governance(out: &mut Vectors) {
     }
 }
 
+/// Each operation of trust, with what its authors sign; and the leaves that they write.
+fn trust(out: &mut Vectors) {
+    let mut world = World::new();
+    let genesis = *world.chain.hash();
+    world.run(&founded("agency")).unwrap();
+    let rights = [v1::Action::Accredit, v1::Action::Issue, v1::Action::DefineType];
+    world.run(&governed(&rights.map(|action| ("registrar", action)))).unwrap();
+    let motions = [
+        ("accredit", accredited("agency", v1::Action::Issue, &TYPE, |_| {})),
+        ("withdraw", withdrawn("agency", v1::Action::Issue, &TYPE, 0)),
+    ];
+    for (name, motion) in &motions {
+        out.put(format!("proposal {name}"), &encode(&motion.proposal(&world)));
+        out.put(format!("proposal {name}, hash"), &motion.hash(&world).0);
+    }
+    let full = |_: &World, grant: &mut v1::NewGrant| {
+        grant.until_ms = START_MS + 86_400_000;
+        (grant.gained_hourly, grant.suspended_hourly, grant.ended_hourly) = (100, 20, 10);
+        grant.name = "Agency 서울".to_owned();
+    };
+    let name_1 = type_name(&world, "registrar", 1);
+    let agency = world.did("agency");
+    let grant = TreeKey::grant(&agency, v1::Action::Issue, &TYPE);
+    let of_type = [
+        ("credential type", TreeKey::credential_type(&name_1)),
+        ("type version 1", TreeKey::type_version(&name_1, 1)),
+    ];
+    for (name, draft, leaves) in [
+        (
+            "accredit",
+            accredit_with("registrar", "agency", v1::Action::Issue, &TYPE, full),
+            vec![
+                ("grant", grant),
+                ("grant index", TreeKey::grant_index(&agency)),
+                ("name", TreeKey::organization(&agency)),
+            ],
+        ),
+        (
+            "withdraw",
+            withdraw("registrar", "agency", v1::Action::Issue, &TYPE, 0),
+            vec![("grant", grant)],
+        ),
+        ("accredit by governance", at_once(&motions[0].1), vec![("grant", grant)]),
+        ("publish type", publish("registrar", ("registrar", 1), 1, |_| {}), of_type.to_vec()),
+        (
+            "publish type, version 2",
+            publish("registrar", ("registrar", 1), 2, |_| {}),
+            vec![of_type[0], ("type version 2", TreeKey::type_version(&name_1, 2))],
+        ),
+    ] {
+        let transaction = world.transaction(&draft);
+        let body = transaction.body.clone().unwrap();
+        let terms = &transaction.signatures.as_ref().unwrap().operations[0];
+        let statement = author_statement(&genesis, &body, 0, terms).unwrap();
+        if body.operations.len() == 1 {
+            out.put(format!("operation {name}"), &encode(&body.operations[0]));
+            out.put(
+                format!("operation {name}, hash"),
+                &operation_hash(&genesis, &body.operations[0]).0,
+            );
+            let string = author_string(&genesis, &statement);
+            out.put(format!("operation {name}, author string"), &string);
+            transaction_parts(out, name, &genesis, &transaction);
+        }
+        world.run_transaction(transaction, world.next_time_ms(STEP_MS)).unwrap();
+        for (what, key) in leaves {
+            out.put(format!("leaf {what} after {name}, key"), key.as_bytes());
+            out.put(format!("leaf {what} after {name}"), &world.state.leaves[&key]);
+        }
+        out.put(format!("state root after {name}"), &world.tip.header.state_root);
+    }
+}
+
 fn transaction_parts(out: &mut Vectors, name: &str, genesis: &Hash, transaction: &v1::Transaction) {
     let body = transaction.body.as_ref().unwrap();
     let id = transaction_id(genesis, body);
@@ -333,6 +409,7 @@ fn signed_and_hashed_bytes_are_golden() {
     network(&mut out, &World::new());
     operations(&mut out);
     governance(&mut out);
+    trust(&mut out);
     private_parts(&mut out);
     blocks(&mut out);
     let Vectors(actual) = out;

@@ -151,12 +151,17 @@ fn code(error: &AdmissionError) -> Code {
         | AdmissionError::RecoveryRuleByController { .. }
         | AdmissionError::NotAnOperator { .. }
         | AdmissionError::GovernanceKeyRequired { .. }
-        | AdmissionError::JoinNotApproved { .. } => Code::PermissionDenied,
+        | AdmissionError::JoinNotApproved { .. }
+        | AdmissionError::GrantNotAccepted { .. }
+        | AdmissionError::NameNotAllowed { .. }
+        | AdmissionError::WithdrawNotAllowed { .. }
+        | AdmissionError::NotOwner { .. } => Code::PermissionDenied,
         AdmissionError::UnknownDid { .. }
         | AdmissionError::ProposalUnknown { .. }
         | AdmissionError::UnknownOrganization { .. }
         | AdmissionError::OperatorUnknown { .. }
-        | AdmissionError::ObserverUnknown { .. } => Code::NotFound,
+        | AdmissionError::ObserverUnknown { .. }
+        | AdmissionError::UnknownType { .. } => Code::NotFound,
         AdmissionError::AlreadyOrdered { .. }
         | AdmissionError::OperationAlreadyOrdered { .. }
         | AdmissionError::AlreadyExists { .. }
@@ -165,6 +170,7 @@ fn code(error: &AdmissionError) -> Code {
         | AdmissionError::ObserverExists { .. }
         | AdmissionError::AlreadyApproved { .. }
         | AdmissionError::AlreadyJoined { .. }
+        | AdmissionError::GrantExists { .. }
         | AdmissionError::KeyReuse { .. } => Code::AlreadyExists,
         AdmissionError::State(_) => Code::Internal,
         _ => Code::FailedPrecondition,
