@@ -209,9 +209,10 @@ impl NodeError {
                 SigningRecordError::Io { source, .. }
                 | SigningRecordError::Lock(LockError::Io { source, .. }),
             ) => DISK_FAULTS.iter().any(|(number, _)| source.raw_os_error() == Some(*number)),
-            // The database tells in words; they are the system's.
+            // The database tells in words; they are the system's, but for what it says after its first failure.
             Self::Storage(StorageError::Open { reason, .. } | StorageError::Io { reason }) => {
-                DISK_FAULTS.iter().any(|(_, words)| reason.contains(words))
+                reason.contains(FAILED_BEFORE)
+                    || DISK_FAULTS.iter().any(|(_, words)| reason.contains(words))
             }
             _ => false,
         }
@@ -225,6 +226,9 @@ const DISK_FAULTS: [(i32, &str); 4] = [
     (30, "Read-only file system"),
     (122, "Disk quota exceeded"),
 ];
+
+/// What RocksDB says of a log that it could not write once.
+const FAILED_BEFORE: &str = "Writer has previous error";
 
 /// Reads and checks the genesis of a directory.
 ///
@@ -411,9 +415,19 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         );
     })
     .await;
-    ledger.storage.flush()?;
+    let flushed = ledger.storage.flush();
     tracing::info!(event = "stopped", height = ledger.tip().height());
-    result.map_err(NodeError::from)
+    cause(result, flushed)
+}
+
+/// Why the node ended: what ended ordering, before what flushing the database said after it. A database that could not
+/// write once refuses in words of its own from then on, and they do not say that it was the disk.
+fn cause(
+    ended: Result<(), OrderingError>,
+    flushed: Result<(), StorageError>,
+) -> Result<(), NodeError> {
+    ended?;
+    Ok(flushed?)
 }
 
 /// Fetches blocks from before a snapshot, if the node keeps all blocks.
@@ -560,6 +574,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_ended_ordering_is_told_and_not_what_the_database_said_after_it() {
+        let failed = |reason: &str| StorageError::Io { reason: reason.to_owned() };
+        let full =
+            || OrderingError::Application(failed("IO error: No space left on device").into());
+        // `chaos --minutes 8 --seed 2`: a disk made read-only ended a node with 78.
+        let told = cause(Err(full()), Err(failed("IO error: of another kind"))).unwrap_err();
+        assert!(matches!(&told, NodeError::Ordering(_)) && told.exit_code() == 75, "{told}");
+        assert!(matches!(cause(Ok(()), Err(failed("any"))), Err(NodeError::Storage(_))));
+        assert!(matches!(cause(Err(full()), Ok(())), Err(NodeError::Ordering(_))));
+        assert!(cause(Ok(()), Ok(())).is_ok());
+    }
+
+    #[test]
     fn a_disk_that_can_be_mended_asks_for_another_start_and_a_wrong_directory_does_not() {
         let lock = |number| {
             let source = std::io::Error::from_raw_os_error(number);
@@ -573,6 +600,10 @@ mod tests {
             let path = PathBuf::from("data");
             assert_eq!(NodeError::from(StorageError::Open { path, reason }).exit_code(), 75);
         }
+        let failed_before = || StorageError::Io { reason: format!("IO error: {FAILED_BEFORE}.") };
+        assert_eq!(NodeError::from(failed_before()).exit_code(), 75);
+        let damaged = StorageError::Io { reason: "Corruption: block checksum mismatch".to_owned() };
+        assert_eq!(NodeError::from(damaged).exit_code(), 78);
         // ENOENT, EACCES.
         assert_eq!(lock(2).exit_code(), 78);
         assert_eq!(lock(13).exit_code(), 78);
