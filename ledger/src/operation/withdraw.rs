@@ -9,6 +9,7 @@ use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateView, TreeKey, authority};
 use sillok_did_method::{EndedGrant, Withdraw};
 use sillok_proto::{Hash, encode, v1};
+use std::collections::BTreeMap;
 
 pub(super) fn run<V: StateView + ?Sized>(
     context: &Context<'_>,
@@ -41,13 +42,20 @@ pub(super) fn end<V: StateView + ?Sized>(
     let record: v1::Grant = read(state, &leaf)?.unwrap_or_default();
     let (mut goes_beyond, mut may_any) = (false, false);
     let mut kept = Vec::with_capacity(record.periods.len());
+    // Most periods are of one grantor: its chain is walked once, or a transaction could cost a million reads.
+    let mut verdicts = BTreeMap::new();
     for period in record.periods {
         if period.until_ms != 0 && period.until_ms <= at_ms {
             kept.push(period);
             continue;
         }
         goes_beyond = true;
-        if !may_end(context, by, ended, &period, state)? {
+        let may = match verdicts.get(&period.grantor) {
+            Some(may) => *may,
+            None => may_end(context, by, ended, &period, state)?,
+        };
+        verdicts.insert(period.grantor.clone(), may);
+        if !may {
             kept.push(period);
             continue;
         }
