@@ -43,6 +43,9 @@ use traffic::Traffic;
 
 /// The test-only node beside this program.
 const CHAOS_NODE: &str = "sillok-chaos-node";
+/// Memory of each node's database, in bytes: the least there may be, so that it is full within minutes, and what still
+/// grows then is something else.
+const DATABASE_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// `chaos`.
 #[derive(Debug, Clone, Args)]
@@ -124,7 +127,12 @@ impl Site {
         };
         let links = Arc::new(links);
         let honest = Program { path: binary, arguments: Vec::new() };
-        let settings = (0..devnet.nodes.len()).map(|place| links.settings(&devnet, place));
+        let settings = (0..devnet.nodes.len()).map(|place| {
+            let mut settings = links.settings(&devnet, place);
+            let memory = DATABASE_MEMORY_BYTES.to_string();
+            settings.push(("storage.memory_bytes_max".to_owned(), memory));
+            settings
+        });
         let nodes = devnet.nodes.iter().cloned().zip(settings.collect::<Vec<_>>());
         let supervisor = Arc::new(Supervisor::new(links.clone(), nodes, &honest));
         let other = other.is_file().then_some(other);

@@ -1,7 +1,6 @@
 //! What a run of `chaos` has seen, for people and for programs.
 
 use super::schedule::Fault;
-use super::supervisor::Sample;
 use super::traffic::Traffic;
 use super::{Chaos, Site};
 use crate::console::{self, Style};
@@ -15,14 +14,19 @@ use std::time::Duration;
 const AWAY_WITHIN_MS: f64 = 3_000.0;
 /// How many must have been taken away before the bound is a statement.
 const AWAY_SAMPLES: usize = 20;
-/// The part of a process's life in which it fills its caches.
-const WARM_UP_SECONDS: f64 = 60.0;
-/// How long a process must have lived after that before its memory has a direction.
-const LIFE_SECONDS: f64 = 60.0;
-/// How fast memory may grow after that, in megabytes a minute: the database fills its bounded buffers for a while.
-const GROWTH_MAX: f64 = 20.0;
+/// The minutes of a process's life in which it fills what is bounded by time: names by which nothing is ordered twice are
+/// kept for five.
+const WARM_UP_MINUTES: usize = 5;
+/// In how many minutes after that memory has a direction.
+const MINUTES_MIN: usize = 3;
+/// How fast what a process holds beside its database may grow then, in megabytes a minute. Signatures found good fill two
+/// generations of 100,000 for as long, and the allocator gives back little.
+const GROWTH_MAX: f64 = 2.0;
 /// How much memory a node may hold, in megabytes.
-const MEMORY_MAX: f64 = 1_024.0;
+const MEMORY_MAX: f64 = 256.0;
+/// How much of it may be the database's: what is granted, and a quarter for what is being written to files.
+const DATABASE_MAX: f64 = super::DATABASE_MEMORY_BYTES as f64 * 1.25 / MEGABYTE;
+const MEGABYTE: f64 = 1_000_000.0;
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -77,13 +81,20 @@ impl FaultReport {
 }
 
 /// Memory of one node.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Memory {
     /// Who.
     pub node: String,
+    /// How many processes it was, one after the other.
+    pub lives: usize,
     /// The most it held, in megabytes.
     pub most_mb: f64,
-    /// How fast it grew in the life in which it grew fastest, in megabytes a minute; none if no life was long enough.
+    /// The most that its database said it held, in megabytes.
+    pub database_mb: f64,
+    /// How many minutes the longest of its lives is known after the warm-up.
+    pub minutes: usize,
+    /// How fast what it held beside its database grew then, in megabytes a minute, in the life in which it grew fastest;
+    /// none if no life was long enough.
     pub growth_mb_per_minute: Option<f64>,
 }
 
@@ -184,10 +195,19 @@ impl ChaosReport {
                 self.away_one_faulty_p99_ms
             ));
         }
-        self.memory = site.supervisor.memory().into_iter().map(memory).collect();
+        for (node, most_bytes) in site.devnet.nodes.iter().zip(site.supervisor.most_bytes()) {
+            let log = std::fs::read(&node.log).unwrap_or_default();
+            let told = memory(&String::from_utf8_lossy(&log));
+            let most_mb = most_bytes / MEGABYTE;
+            self.memory.push(Memory { node: node.name.clone(), most_mb, ..told });
+        }
         for node in &self.memory {
             if node.most_mb > MEMORY_MAX {
                 self.broken.push(format!("{} held {:.0} MB", node.node, node.most_mb));
+            }
+            if node.database_mb > DATABASE_MAX {
+                let (name, held) = (&node.node, node.database_mb);
+                self.broken.push(format!("the database of {name} held {held:.1} MB"));
             }
             if let Some(growth) = node.growth_mb_per_minute
                 && growth > GROWTH_MAX
@@ -196,7 +216,8 @@ impl ChaosReport {
             }
         }
         let measured = self.memory.iter().any(|node| node.growth_mb_per_minute.is_some());
-        if !measured && self.seconds > WARM_UP_SECONDS + 2.0 * LIFE_SECONDS {
+        // The observer lives as long as the run.
+        if !measured && self.seconds > 60.0 * (WARM_UP_MINUTES + MINUTES_MIN + 1) as f64 {
             self.broken.push("no node lived long enough to say whether memory grows".to_owned());
         }
         for fault in faults.iter().filter(|fault| fault.fault == Fault::Upgrade) {
@@ -206,6 +227,25 @@ impl ChaosReport {
         }
         self.faults = faults;
         Ok(())
+    }
+
+    fn memory_table(&self) -> comfy_table::Table {
+        let headings = ["memory of", "lives", "most", "of the database", "growth of the rest"];
+        let mut table = console::table(headings);
+        for node in &self.memory {
+            let growth = node.growth_mb_per_minute.map_or_else(
+                || "no life long enough".to_owned(),
+                |mb| format!("{mb:.2} MB/min in {} min", node.minutes),
+            );
+            table.add_row(vec![
+                node.node.clone().into(),
+                console::number(node.lives),
+                console::number(format!("{:.0} MB", node.most_mb)),
+                console::number(format!("{:.1} MB", node.database_mb)),
+                console::number(growth),
+            ]);
+        }
+        table
     }
 
     /// Prints it for people.
@@ -238,8 +278,7 @@ impl ChaosReport {
             ]);
         }
         console::line(table);
-        let most = self.memory.iter().map(|node| node.most_mb).fold(0.0, f64::max);
-        let growth = self.memory.iter().filter_map(|node| node.growth_mb_per_minute);
+        console::line(self.memory_table());
         console::line(console::figures([
             ("faults", self.faults.len().to_string()),
             ("partitions by", self.partitions.clone()),
@@ -266,13 +305,6 @@ impl ChaosReport {
             ),
             ("heights equal on all nodes, none skipped", console::count(self.heights_checked)),
             ("restarts by the supervisor (exit 75)", self.restarts.to_string()),
-            ("memory of a node, most", format!("{most:.0} MB")),
-            (
-                "memory of a node, growth at most",
-                growth
-                    .reduce(f64::max)
-                    .map_or("no life long enough".to_owned(), |mb| format!("{mb:.1} MB/min")),
-            ),
             ("time", format!("{:.0} s", self.seconds)),
         ]));
         for what in &self.not_done {
@@ -289,22 +321,58 @@ impl ChaosReport {
     }
 }
 
-fn memory((node, samples): (String, Vec<Sample>)) -> Memory {
-    const MEGABYTE: f64 = 1_000_000.0;
-    let most_mb = samples.iter().map(|sample| sample.bytes).fold(0.0, f64::max) / MEGABYTE;
-    let mut lives: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.seconds > WARM_UP_SECONDS) {
-        lives
-            .entry(sample.life)
-            .or_default()
-            .push((sample.seconds / 60.0, sample.bytes / MEGABYTE));
+/// What a node said of its memory in its log, once a minute.
+fn memory(log: &str) -> Memory {
+    let mut lives: Vec<Vec<Told>> = Vec::new();
+    for line in log.lines() {
+        if line.contains("event=\"starting\"") {
+            lives.push(Vec::new());
+        } else if let (Some(told), Some(life)) = (Told::read(line), lives.last_mut()) {
+            life.push(told);
+        }
     }
-    let long = lives.values().filter(|life| match (life.first(), life.last()) {
-        (Some(first), Some(last)) => (last.0 - first.0) * 60.0 >= LIFE_SECONDS,
-        _ => false,
-    });
-    let growth_mb_per_minute = long.map(|life| slope(life)).reduce(f64::max);
-    Memory { node, most_mb, growth_mb_per_minute }
+    let rest = |life: &Vec<Told>| {
+        let warm = life.iter().enumerate().skip(WARM_UP_MINUTES);
+        let points = warm.map(|(minute, told)| (minute as f64, told.rest_mb()));
+        points.collect::<Vec<_>>()
+    };
+    let rests: Vec<_> = lives.iter().map(rest).collect();
+    let long = rests.iter().filter(|points| points.len() >= MINUTES_MIN);
+    Memory {
+        lives: lives.len(),
+        database_mb: lives
+            .iter()
+            .flatten()
+            .map(|told| told.database / MEGABYTE)
+            .fold(0.0, f64::max),
+        minutes: rests.iter().map(Vec::len).max().unwrap_or(0),
+        growth_mb_per_minute: long.map(|points| slope(points)).reduce(f64::max),
+        ..Memory::default()
+    }
+}
+
+/// A line of a node about its memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    process: f64,
+    database: f64,
+}
+
+impl Told {
+    fn read(line: &str) -> Option<Self> {
+        let (_, fields) = line.split_once("event=\"memory\"")?;
+        let field = |name: &str| {
+            let mut words = fields.split_whitespace().filter_map(|word| word.split_once('='));
+            words.find(|(of, _)| *of == name)?.1.parse::<f64>().ok()
+        };
+        let parts = ["database_read", "database_unwritten", "database_tables"];
+        let database = parts.into_iter().map(field).sum::<Option<f64>>()?;
+        Some(Self { process: field("process")?, database })
+    }
+
+    fn rest_mb(self) -> f64 {
+        (self.process - self.database) / MEGABYTE
+    }
 }
 
 /// The slope of the straight line nearest to the points.
@@ -324,22 +392,44 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 mod tests {
     use super::*;
 
+    /// The log of a process that holds so much beside its database in each minute, in megabytes. The database grows and
+    /// empties as it likes.
+    fn life(rests: impl IntoIterator<Item = u32>) -> String {
+        let mut log = "INFO sillok_node::node: event=\"starting\" name=\"o1\"\n".to_owned();
+        for (minute, rest) in rests.into_iter().enumerate() {
+            let unwritten = minute * 4_000_000 % 9_000_000;
+            let process = rest * 1_000_000 + 10_000_000 + u32::try_from(unwritten).unwrap();
+            log.push_str(&format!(
+                "INFO sillok_node::memory: event=\"memory\" process={process} database_read=9000000 \
+                 database_unwritten={unwritten} database_tables=1000000 mempool=0 replay=7\n"
+            ));
+        }
+        log
+    }
+
+    fn growth(log: &str) -> Option<f64> {
+        memory(log).growth_mb_per_minute
+    }
+
     #[test]
     fn memory_that_grows_is_told_from_memory_that_does_not() {
-        let life = |life: usize, per_second: f64| {
-            (0..300).map(move |second| Sample {
-                life,
-                seconds: f64::from(second),
-                bytes: 100e6 + per_second * f64::from(second),
-            })
-        };
-        let flat = memory(("v1".to_owned(), life(0, 0.0).collect()));
-        assert!(flat.growth_mb_per_minute.unwrap().abs() < 1e-6);
+        assert!(growth(&life([50; 20])).unwrap().abs() < 1e-6, "a database that fills and empties");
+        assert!((growth(&life(50..70)).unwrap() - 1.0).abs() < 1e-6);
+        let filled = (50..100).step_by(10).chain([100; 10]);
+        assert!(growth(&life(filled)).unwrap().abs() < 1e-6, "what fills at first is no growth");
+        let late = [50; 8].into_iter().chain((50..110).step_by(6));
+        assert!(growth(&life(late)).unwrap() > GROWTH_MAX);
+        assert_eq!(growth(&life(50..57)), None, "too short");
+        assert_eq!(growth(""), None);
+    }
+
+    #[test]
+    fn each_life_is_measured_by_itself() {
         // A life that begins higher than the one before is no growth.
-        let both: Vec<Sample> = life(0, 0.0).chain(life(1, 1e6)).collect();
-        let grown = memory(("v1".to_owned(), both));
-        assert!((grown.growth_mb_per_minute.unwrap() - 60.0).abs() < 1e-6);
-        assert!((grown.most_mb - 399.0).abs() < 1e-6);
-        assert_eq!(memory(("v1".to_owned(), Vec::new())).growth_mb_per_minute, None);
+        let log = [life([50; 10]), life([90; 9]), life((60..160).step_by(10))].concat();
+        let report = memory(&log);
+        assert!((report.growth_mb_per_minute.unwrap() - 10.0).abs() < 1e-6);
+        assert_eq!((report.lives, report.minutes), (3, 5));
+        assert!((report.database_mb - 18.0).abs() < 1e-6);
     }
 }

@@ -33,17 +33,6 @@ pub(super) struct Program {
     pub(super) arguments: Vec<String>,
 }
 
-/// Memory of one process at one moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
-    /// Which process of the node, from 0.
-    pub(super) life: usize,
-    /// Seconds since that process was started.
-    pub(super) seconds: f64,
-    /// Memory in use, in bytes.
-    pub(super) bytes: f64,
-}
-
 #[derive(Debug)]
 struct Managed {
     entry: NodeEntry,
@@ -53,11 +42,10 @@ struct Managed {
     /// Whether it should run.
     wanted: bool,
     start_at: Instant,
-    started: Instant,
     sampled: Instant,
-    lives: usize,
     restarts: usize,
-    samples: Vec<Sample>,
+    /// The most memory that it held, in bytes.
+    most_bytes: f64,
 }
 
 /// Runs the nodes. Dropped, it kills them.
@@ -83,11 +71,9 @@ impl Supervisor {
             child: None,
             wanted: false,
             start_at: now,
-            started: now,
             sampled: now,
-            lives: 0,
             restarts: 0,
-            samples: Vec::new(),
+            most_bytes: 0.0,
         });
         Self { links, nodes: Mutex::new(nodes.collect()), failures: Mutex::default() }
     }
@@ -120,7 +106,7 @@ impl Supervisor {
             }
             if node.wanted && node.child.is_none() && Instant::now() >= node.start_at {
                 match start(&self.links, place, node) {
-                    Ok(child) => node.run(child),
+                    Ok(child) => node.child = Some(child),
                     Err(error) => {
                         node.wanted = false;
                         self.fail(format!("{} cannot be started: {error:#}", node.entry.name));
@@ -161,9 +147,9 @@ impl Supervisor {
         self.nodes().iter().map(|node| node.restarts).collect()
     }
 
-    /// The memory of each node over time.
-    pub(super) fn memory(&self) -> Vec<(String, Vec<Sample>)> {
-        self.nodes().iter().map(|node| (node.entry.name.clone(), node.samples.clone())).collect()
+    /// The most memory that each node held, in bytes.
+    pub(super) fn most_bytes(&self) -> Vec<f64> {
+        self.nodes().iter().map(|node| node.most_bytes).collect()
     }
 
     /// What the node runs, or will run when it is started next.
@@ -246,21 +232,14 @@ impl Drop for Supervisor {
 }
 
 impl Managed {
-    fn run(&mut self, child: Child) {
-        self.child = Some(child);
-        self.started = Instant::now();
-        self.lives += 1;
-    }
-
     fn sample(&mut self) {
         if self.sampled.elapsed() < SAMPLE_EVERY {
             return;
         }
         let Some(child) = &self.child else { return };
         self.sampled = Instant::now();
-        let Some(bytes) = resident_bytes(child.id()) else { return };
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.samples.push(Sample { life: self.lives.saturating_sub(1), seconds, bytes });
+        let bytes = resident_bytes(child.id()).unwrap_or(0.0);
+        self.most_bytes = self.most_bytes.max(bytes);
     }
 }
 
