@@ -36,10 +36,12 @@ pub use document::{
 pub use inception::inception_digest;
 pub use key::{KeyError, check_key, from_multikey, key_id, multikey, thumbprint};
 pub use operation::{
-    Accredit, Approve, Change, CheckedOperation, CreateDid, DeactivateDid, EndedGrant, Join,
-    NAME_BYTES_MAX, NameError, NewGrant, OperationError, OperatorKeys, Propose, PublishType,
-    Recovery, Rekey, SetDevice, UpdateDid, Withdraw, check_name, check_named_document,
-    check_policy, ed25519_key, inception, is_verification_key,
+    Accredit, Approve, CHUNK_ENTRIES, Change, CheckedOperation, CreateDid, CreateList,
+    DeactivateDid, EndedGrant, Enrollment, EntryState, INDEXES_MAX, Join, LIST_AGE_S,
+    LIST_ENTRIES_MAX, LIST_ENTRIES_MIN, NAME_BYTES_MAX, NameError, NewGrant, OperationError,
+    OperatorKeys, Propose, PublishType, Recovery, Rekey, SetDevice, SetEnrollment, SetStatus,
+    UpdateDid, Withdraw, check_name, check_named_document, check_policy, ed25519_key, inception,
+    is_verification_key, next_private_content,
 };
 pub use service::{ENDPOINT_BYTES_MAX, EndpointError, check_endpoint, service_id, service_type};
 pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, verify_ed25519};

@@ -1,13 +1,17 @@
-//! The operations, as far as they can be checked without state: four on a DID, four by which members change, and those
-//! of trust.
+//! The operations, as far as they can be checked without state: on DIDs, on members, of trust, and on status.
 //!
 //! [`CheckedOperation::check`] turns a decoded operation and the document beside it into domain types. What is *not*
 //! here: versions, grants, used keys and signatures; they need the state and belong to the ledger.
 
 mod governance;
+mod status;
 mod trust;
 
 pub use governance::{Approve, Change, Join, OperatorKeys, Propose, Rekey, ed25519_key};
+pub use status::{
+    CHUNK_ENTRIES, CreateList, Enrollment, EntryState, INDEXES_MAX, LIST_AGE_S, LIST_ENTRIES_MAX,
+    LIST_ENTRIES_MIN, SetEnrollment, SetStatus,
+};
 pub use trust::{
     APPROVAL_MS_MAX, APPROVALS_MAX, Accredit, BACKDATING_MS_MAX, EndedGrant, GRACE_MS_MAX,
     NAME_BYTES_MAX, NameError, NewGrant, PublishType, RESERVATION_MS_MAX, VALIDITY_MS_MAX,
@@ -81,6 +85,12 @@ pub enum CheckedOperation {
     Withdraw(Withdraw),
     /// See [`PublishType`].
     PublishType(PublishType),
+    /// See [`CreateList`].
+    CreateList(CreateList),
+    /// See [`SetStatus`].
+    SetStatus(SetStatus),
+    /// See [`SetEnrollment`].
+    SetEnrollment(SetEnrollment),
 }
 
 /// Registering a DID under its inception.
@@ -270,6 +280,79 @@ pub enum OperationError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The operation names a private content that does not stand beside the body.
+    #[error(
+        "the operation names a private content that is not beside it; send the contents in the order of the operations"
+    )]
+    MissingPrivateContent,
+    /// The private content beside the operation has another hash.
+    #[error(
+        "the private content's hash is {actual} but the operation names {named}; sign the operation for this content"
+    )]
+    PrivateContentHash {
+        /// Hash named in the operation.
+        named: Hash,
+        /// Hash of the content received.
+        actual: Hash,
+    },
+    /// A figure outside its bounds, or a number outside a closed set.
+    #[error("`{field}` may not be {value}; see docs/status.md for its range")]
+    OutOfRange {
+        /// Name of the field.
+        field: &'static str,
+        /// The value received.
+        value: u64,
+    },
+    /// A nonce of another length.
+    #[error("the nonce has {len} bytes; draw 16 at random")]
+    NonceLength {
+        /// Length received, in bytes.
+        len: usize,
+    },
+    /// No index, or too many.
+    #[error("there are {count} indexes; name 1 to {INDEXES_MAX}")]
+    IndexCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// Indexes out of order, or one twice.
+    #[error("index {index} is not after the one before it; sort indexes, each once")]
+    IndexOrder {
+        /// The index.
+        index: u32,
+    },
+    /// A field that says something only elsewhere.
+    #[error("`{field}` is not called for here; leave it out")]
+    UncalledField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field without which the operation says nothing.
+    #[error("`{field}` is missing; set it")]
+    MissingField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A one-time or enrollment key.
+    #[error("`{field}` is no key: {source}")]
+    HolderKey {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong with the key.
+        source: KeyError,
+    },
+    /// A key that cannot sign.
+    #[error("`{field}` is for key agreement and cannot sign; use one that can")]
+    HolderKeyAgreement {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// One key for two uses.
+    #[error("key {key_id} is both the one-time and the enrollment key; make a new enrollment key")]
+    SameKey {
+        /// The key.
+        key_id: Hash,
+    },
 }
 
 fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, OperationError> {
@@ -326,13 +409,14 @@ impl CheckedOperation {
             Wire::Accredit(op) => Accredit::check(op).map(Self::Accredit),
             Wire::Withdraw(op) => Withdraw::check(op).map(Self::Withdraw),
             Wire::PublishType(op) => PublishType::check(op).map(Self::PublishType),
-            Wire::CreateList(_) | Wire::SetStatus(_) | Wire::SetEnrollment(_) => {
-                Err(OperationError::UnknownOperation)
-            }
+            Wire::CreateList(op) => CreateList::check(op).map(Self::CreateList),
+            Wire::SetStatus(op) => SetStatus::check(op).map(Self::SetStatus),
+            Wire::SetEnrollment(op) => SetEnrollment::check(op).map(Self::SetEnrollment),
         }
     }
 
-    /// Digest of the DID that the operation changes; of the organization that acts where it changes none.
+    /// Digest of the DID that the operation changes; of the organization that acts, or name of the list, where it changes
+    /// none.
     #[must_use]
     pub const fn subject(&self) -> &Hash {
         match self {
@@ -347,6 +431,9 @@ impl CheckedOperation {
             Self::Accredit(op) => &op.grantor,
             Self::Withdraw(op) => &op.by,
             Self::PublishType(op) => &op.publisher,
+            Self::CreateList(op) => &op.issuer,
+            Self::SetStatus(op) => &op.list,
+            Self::SetEnrollment(op) => &op.issuer,
         }
     }
 
@@ -360,7 +447,10 @@ impl CheckedOperation {
             | Self::Deactivate(_)
             | Self::Accredit(_)
             | Self::Withdraw(_)
-            | Self::PublishType(_) => false,
+            | Self::PublishType(_)
+            | Self::CreateList(_)
+            | Self::SetStatus(_)
+            | Self::SetEnrollment(_) => false,
             Self::Propose(_) | Self::Approve(_) | Self::Join(_) | Self::Rekey(_) => true,
         }
     }
@@ -418,6 +508,31 @@ pub fn check_named_document<'a>(
         | None => return Ok(()),
     };
     next_document(named, documents).map(|_| ())
+}
+
+/// Takes the private content that `operation` names from the front of `contents`; `None` if it names none.
+///
+/// # Errors
+///
+/// [`OperationError::MissingPrivateContent`], [`OperationError::PrivateContentHash`], or
+/// [`OperationError::HashLength`].
+pub fn next_private_content<'a>(
+    operation: &v1::Operation,
+    contents: &mut impl Iterator<Item = &'a v1::PrivateContent>,
+) -> Result<Option<&'a v1::PrivateContent>, OperationError> {
+    use v1::operation::Operation as Wire;
+    let named = match &operation.operation {
+        Some(Wire::SetStatus(op)) => &op.content_hash,
+        Some(Wire::SetEnrollment(op)) => &op.content_hash,
+        _ => return Ok(None),
+    };
+    let named = hash(named, "content_hash")?;
+    let content = contents.next().ok_or(OperationError::MissingPrivateContent)?;
+    let actual = crate::private_content_hash(content);
+    if actual != named {
+        return Err(OperationError::PrivateContentHash { named, actual });
+    }
+    Ok(Some(content))
 }
 
 impl CreateDid {

@@ -8,6 +8,7 @@ use crate::mutant::{self, Mutant};
 use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
+use crate::status::StatusEvent;
 use crate::trust::TrustEvent;
 use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, authority};
 use sillok_did_method::{SUBMIT, key_id};
@@ -67,6 +68,8 @@ pub struct Effects {
     pub governance: Vec<GovernanceEvent>,
     /// What became of grants and types, in the order of the operations.
     pub trust: Vec<TrustEvent>,
+    /// What became of status in public, in the order of the operations.
+    pub status: Vec<StatusEvent>,
 }
 
 /// Runs a transaction on `view` and returns what it does, or the first rule it breaks; then nothing is written.
@@ -95,9 +98,12 @@ pub fn run<V: StateView + ?Sized>(
 
     let mut overlay = Overlay::new(view);
     let mut heads = Vec::with_capacity(transaction.operations.len());
-    let (mut governance, mut trust) = (Vec::new(), Vec::new());
+    let (mut governance, mut trust, mut status) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = std::collections::BTreeSet::new();
+    // As long as the operations; one without an entry has no private side.
+    let mut private = transaction.private.iter().map(Option::as_ref);
     for (index, (operation, authors)) in transaction.operations.iter().enumerate() {
+        let private = private.next().flatten();
         if !authors.signatures.is_empty()
             && (frame.replay.contains(&authors.statement_hash, authors.valid_until_ms)
                 || !seen.insert(authors.statement_hash))
@@ -105,7 +111,8 @@ pub fn run<V: StateView + ?Sized>(
         {
             return Err(AdmissionError::OperationAlreadyOrdered { operation: index });
         }
-        let context = Context { frame, index, submitter: &transaction.submitter, authors };
+        let submitter = &transaction.submitter;
+        let context = Context { frame, index, submitter, authors, private };
         match operation::run(&context, operation, &mut overlay)? {
             Effect::Head(head) => heads.push(head),
             Effect::Governance(events, event) => {
@@ -113,9 +120,10 @@ pub fn run<V: StateView + ?Sized>(
                 trust.extend(event);
             }
             Effect::Trust(event) => trust.push(event),
+            Effect::Status(event) => status.push(event),
         }
     }
-    Ok(Effects { changes: overlay.into_changes(), heads, governance, trust })
+    Ok(Effects { changes: overlay.into_changes(), heads, governance, trust, status })
 }
 
 fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {

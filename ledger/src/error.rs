@@ -3,7 +3,12 @@
 //! Every refusal has a code that programs match on, a message that says what to do next, and an answer to the
 //! question whether sending it again can help.
 
+mod status;
+
+pub use status::{EnrollmentStatus, StatusDate, StatusError};
+
 use crate::StateFault;
+use crate::private::PrivateContentError;
 use sillok_did_method::{DocumentError, OperationError};
 use sillok_proto::{Hash, v1::Action};
 
@@ -76,6 +81,25 @@ pub enum AdmissionError {
         "a signature or its key id has the wrong length; a key id has 32 bytes and a signature 64"
     )]
     SignatureLength,
+    /// The form of a private content.
+    #[error("operation {operation}: {source}")]
+    PrivateContent { operation: usize, source: PrivateContentError },
+    /// Approvals stand beside the approvers that the content names.
+    #[error(
+        "operation {operation} names {named} approvers and has {given} approvals; bring one of each"
+    )]
+    ApprovalCount { operation: usize, named: usize, given: usize },
+    /// The salt of the private signatures.
+    #[error("the salt of the private signatures has {len} bytes; draw 32 at random")]
+    PrivateSalt { len: usize },
+    /// Private signatures are there for exactly the operations that have a private content.
+    #[error(
+        "private signatures do not go with the operations; bring one entry for each that has a private content, in order"
+    )]
+    PrivateSignatureList,
+    /// It could make nodes write more than a block may.
+    #[error("the transaction may write {count} times, more than {max}; split it")]
+    TooManyWrites { count: usize, max: usize },
 
     // ------------------------------------------------------------------ time and repetition
     /// Ledger time has passed valid-until: final everywhere.
@@ -363,6 +387,10 @@ pub enum AdmissionError {
     /// Owned by another organization.
     #[error("{organization} does not own {resource} (NOT_OWNER); ask its owner")]
     NotOwner { organization: Hash, resource: Hash },
+    // ------------------------------------------------------------------ status
+    /// A rule of status lists and enrollments.
+    #[error(transparent)]
+    Status(#[from] StatusError),
 
     // ------------------------------------------------------------------ not the caller's fault
     /// The state could not be read.
@@ -385,6 +413,11 @@ impl AdmissionError {
             Self::TooManySignatures { .. } => "TOO_MANY_SIGNATURES",
             Self::TermsWithoutSignature { .. } => "TERMS_WITHOUT_SIGNATURE",
             Self::SignatureLength => "SIGNATURE_LENGTH",
+            Self::PrivateContent { source, .. } => private_content_code(source),
+            Self::ApprovalCount { .. } => "APPROVAL_COUNT",
+            Self::PrivateSalt { .. } => "PRIVATE_SALT",
+            Self::PrivateSignatureList => "PRIVATE_SIGNATURE_LIST",
+            Self::TooManyWrites { .. } => "TOO_MANY_WRITES",
             Self::Expired { .. } => "EXPIRED",
             Self::ValidUntilTooFar { .. } => "VALID_UNTIL_TOO_FAR",
             Self::AlreadyOrdered { .. } => "ALREADY_ORDERED",
@@ -453,6 +486,7 @@ impl AdmissionError {
             Self::TypeVersion { .. } => "TYPE_VERSION",
             Self::ExclusiveFixed { .. } => "EXCLUSIVE_FIXED",
             Self::NotOwner { .. } => "NOT_OWNER",
+            Self::Status(error) => error.code(),
             Self::State(_) => "INTERNAL_ERROR",
         }
     }
@@ -473,6 +507,11 @@ impl AdmissionError {
                 | Self::TooManySignatures { .. }
                 | Self::TermsWithoutSignature { .. }
                 | Self::SignatureLength
+                | Self::PrivateContent { .. }
+                | Self::ApprovalCount { .. }
+                | Self::PrivateSalt { .. }
+                | Self::PrivateSignatureList
+                | Self::TooManyWrites { .. }
                 | Self::BadSignature { .. }
         )
     }
@@ -492,6 +531,7 @@ impl AdmissionError {
             | Self::GrantExists { .. }
             | Self::NothingToWithdraw { .. } => Retry::Never,
             Self::State(_) | Self::NoQuorumLeft { .. } => Retry::Later,
+            Self::Status(error) => error.retry(),
             Self::MissingPart { .. }
             | Self::TransactionTooLong { .. }
             | Self::OperationCount { .. }
@@ -502,6 +542,11 @@ impl AdmissionError {
             | Self::TooManySignatures { .. }
             | Self::TermsWithoutSignature { .. }
             | Self::SignatureLength
+            | Self::PrivateContent { .. }
+            | Self::ApprovalCount { .. }
+            | Self::PrivateSalt { .. }
+            | Self::PrivateSignatureList
+            | Self::TooManyWrites { .. }
             | Self::Expired { .. }
             | Self::ValidUntilTooFar { .. }
             | Self::UnknownSubmitter { .. }
@@ -670,8 +715,21 @@ impl AdmissionError {
             Self::NotOwner { organization, resource } => {
                 vec![("organization", organization.to_string()), ("resource", resource.to_string())]
             }
+            Self::Status(error) => error.fields(),
             _ => Vec::new(),
         }
+    }
+}
+
+fn private_content_code(error: &PrivateContentError) -> &'static str {
+    match error {
+        PrivateContentError::FieldLength { .. } => "PRIVATE_CONTENT_FIELD",
+        PrivateContentError::TooManyApprovers { .. } => "TOO_MANY_APPROVERS",
+        PrivateContentError::ApproverTwice { .. } => "APPROVER_TWICE",
+        PrivateContentError::ApproverOrder { .. } => "APPROVER_ORDER",
+        PrivateContentError::Padding => "PRIVATE_CONTENT_PADDING",
+        PrivateContentError::Handles { .. } => "HANDLE_COUNT",
+        PrivateContentError::Length { .. } => "PRIVATE_CONTENT_LENGTH",
     }
 }
 
@@ -702,6 +760,18 @@ fn operation_code(error: &OperationError) -> &'static str {
         OperationError::TypeVersionZero | OperationError::TypeNonce { .. } => "INVALID_TYPE_FORM",
         OperationError::TypeContentMissing => "TYPE_CONTENT_MISSING",
         OperationError::TypePolicy { .. } => "INVALID_TYPE_POLICY",
+        OperationError::MissingPrivateContent => "MISSING_PRIVATE_CONTENT",
+        OperationError::PrivateContentHash { .. } => "PRIVATE_CONTENT_HASH",
+        OperationError::OutOfRange { .. } => "OUT_OF_RANGE",
+        OperationError::NonceLength { .. } => "NONCE_LENGTH",
+        OperationError::IndexCount { .. } => "INDEX_COUNT",
+        OperationError::IndexOrder { .. } => "INDEX_ORDER",
+        OperationError::UncalledField { .. } => "UNCALLED_FIELD",
+        OperationError::MissingField { .. } => "MISSING_FIELD",
+        OperationError::HolderKey { .. } | OperationError::HolderKeyAgreement { .. } => {
+            "INVALID_HOLDER_KEY"
+        }
+        OperationError::SameKey { .. } => "SAME_KEY",
         _ => "INVALID_OPERATION",
     }
 }
@@ -750,7 +820,9 @@ impl BlockError {
                 AdmissionError::UnexpectedPart { .. }
                     | AdmissionError::Operation {
                         source: OperationError::MissingDocument
-                            | OperationError::DocumentHash { .. },
+                            | OperationError::DocumentHash { .. }
+                            | OperationError::MissingPrivateContent
+                            | OperationError::PrivateContentHash { .. },
                         ..
                     }
             ),

@@ -8,8 +8,9 @@ use crate::admit::{self, Effects, Frame, Replay, SignatureVerifier};
 use crate::governance::GovernanceEvent;
 use crate::mutant::{self, Mutant};
 use crate::overlay::LEAF_BYTES_MAX;
+use crate::status::StatusEvent;
 use crate::tip::Tip;
-use crate::transaction::{CheckedTransaction, TransactionLeaf};
+use crate::transaction::{CheckedTransaction, TransactionLeaf, write_weight};
 use crate::tree::{self, NodeReader, TreeUpdate};
 use crate::trust::TrustEvent;
 use crate::{
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub governance: Vec<Vec<GovernanceEvent>>,
     /// What each transaction did to grants and types, in the order of its operations.
     pub trust: Vec<Vec<TrustEvent>>,
+    /// What each transaction did to status in public, in the order of its operations.
+    pub status: Vec<Vec<StatusEvent>>,
     /// set(h + 2), if this block made it another one than set(h + 1).
     pub validators: Option<v1::ValidatorSet>,
     /// What enters the replay window: names and their valid-until.
@@ -70,7 +73,10 @@ struct Run<'a, S: StateView + NodeReader> {
     heads: Vec<Vec<v1::Head>>,
     governance: Vec<Vec<GovernanceEvent>>,
     trust: Vec<Vec<TrustEvent>>,
+    status: Vec<Vec<StatusEvent>>,
     signature_checks: usize,
+    /// Of all leaves written so far, by [`write_weight`].
+    writes: usize,
 }
 
 impl<'a, S: StateView + NodeReader> Run<'a, S> {
@@ -94,7 +100,9 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             heads: Vec::new(),
             governance: Vec::new(),
             trust: Vec::new(),
+            status: Vec::new(),
             signature_checks: 0,
+            writes: 0,
         }
     }
 
@@ -107,12 +115,20 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             replay: &self.replay,
             recent: &self.tip.recent,
         };
-        let Effects { changes, heads, governance, trust } =
+        let Effects { changes, heads, governance, trust, status } =
             admit::run(&frame, &self.overlay, transaction)?;
+        for (key, value) in &changes.leaves {
+            // A leaf written twice in a block is one write.
+            let before = self.overlay.changes().leaves.get(key);
+            let before = before.map_or(0, |value| write_weight(value.len()));
+            self.writes =
+                self.writes.saturating_sub(before).saturating_add(write_weight(value.len()));
+        }
         self.overlay.apply(changes);
         self.heads.push(heads);
         self.governance.push(governance);
         self.trust.push(trust);
+        self.status.push(status);
         self.transactions.push(transaction.leaf);
         self.signature_checks = self.signature_checks.saturating_add(transaction.signature_count());
         for entry in transaction.replay_entries() {
@@ -128,11 +144,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             if actual > max { Err(BlockError::TooLarge { bound, actual, max }) } else { Ok(()) }
         };
-        bound(
-            "state writes",
-            self.overlay.changes().leaves.len(),
-            parameters.block_state_writes_max,
-        )?;
+        bound("state writes", self.writes, parameters.block_state_writes_max)?;
         bound("signature checks", self.signature_checks, parameters.block_signature_checks_max)
     }
 
@@ -156,6 +168,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             heads: self.heads,
             governance: self.governance,
             trust: self.trust,
+            status: self.status,
             replay: self.entries,
         })
     }
@@ -234,7 +247,7 @@ pub fn build_block<'c, S: StateView + NodeReader>(
         // Tag and length before each transaction take at most 6 bytes.
         let size = checked.size_bytes.saturating_add(6);
         let checks = run.signature_checks.saturating_add(checked.signature_count());
-        let writes = run.overlay.changes().leaves.len().saturating_add(checked.write_count());
+        let writes = run.writes.saturating_add(checked.write_count());
         if bytes.saturating_add(size) > bytes_max
             || checks > usize::try_from(parameters.block_signature_checks_max).unwrap_or(0)
             || writes > usize::try_from(parameters.block_state_writes_max).unwrap_or(0)

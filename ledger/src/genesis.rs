@@ -289,13 +289,13 @@ fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
         "1 min to 365 days",
     )?;
     // The lower bounds let every admissible transaction into an empty block: one of 512 KiB, with 256 operations of
-    // 20 signatures. Else it would wait in every mempool until it expires.
+    // 20 signatures, and with `TRANSACTION_WRITES_MAX` writes. Else it would wait in every mempool until it expires.
     within("block_bytes_max", p.block_bytes_max, 1_048_576..=8_388_608, "1 MiB to 8 MiB")?;
     within(
         "block_state_writes_max",
         p.block_state_writes_max.into(),
-        10_000..=1_000_000,
-        "10,000 to 1,000,000",
+        20_000..=1_000_000,
+        "20,000 to 1,000,000",
     )?;
     within(
         "block_signature_checks_max",

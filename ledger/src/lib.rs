@@ -6,7 +6,7 @@
 //!    overlay ── authority ── admit ── operation/*                the one rule set of mempool, proposal and block
 //!       └── credential_type ──────────┘
 //!                 │
-//!            transaction ── private ── genesis
+//!            transaction ── private ── status ── genesis
 //!
 //!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
 //!                     ├── proposers                 who proposes in which round
@@ -38,6 +38,8 @@ pub mod transaction;
 
 pub mod private;
 
+pub mod status;
+
 pub mod mutant;
 
 pub mod error;
@@ -68,20 +70,24 @@ pub use admit::{Effects, Frame, Replay, SignatureVerifier, VerifyEach};
 pub use certificate::{
     header_hash, precommit_string, prevote_string, proposal_string, quorum, validator_set_hash,
 };
-pub use error::{AdmissionError, BlockError, Retry};
+pub use error::{AdmissionError, BlockError, Retry, StatusError};
 #[cfg(feature = "tree")]
 pub use execute::{Built, Outcome, build_block, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
 pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
 pub use overlay::{Changes, Overlay, StateView};
 pub use private::{
-    APPROVERS_MAX, HANDLE_BYTES, PRIVATE_CONTENT_BYTES, PrivateContentError, check_private_content,
-    pad, private_content_bytes,
+    APPROVERS_MAX, HANDLE_BYTES, PRIVATE_CONTENT_BYTES, PrivateContentError, PrivatePart,
+    check_private_content, pad, private_content_bytes,
 };
 pub use state::StateFault;
 pub use state_key::{LeafKind, TreeKey};
+pub use status::StatusEvent;
 pub use tip::{ReplayWindow, Tip, genesis_header};
-pub use transaction::{CheckedTransaction, TRANSACTION_BYTES_MAX, TransactionLeaf};
+pub use transaction::{
+    CheckedTransaction, TRANSACTION_BYTES_MAX, TRANSACTION_WRITES_MAX, TransactionLeaf,
+    write_weight,
+};
 pub use trust::TrustEvent;
 // Signature rules live in one place; layers above this one reach it through here.
 pub use sillok_did_method::verify_ed25519;

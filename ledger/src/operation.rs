@@ -4,22 +4,30 @@
 //! refused. This file holds what they share: who signed, and binding new keys.
 
 mod accredit;
+mod acting;
 mod approve;
 mod change;
 mod create;
+mod create_list;
 mod deactivate;
+mod enrollment;
+mod entries;
 mod join;
 mod members;
 mod propose;
 mod publish_type;
 mod rekey;
 mod set_device;
+mod set_enrollment;
+mod set_status;
 mod update;
 mod withdraw;
 
 use crate::admit::{self, Frame};
 use crate::governance::GovernanceEvent;
 use crate::overlay::{self, read};
+use crate::private::PrivatePart;
+use crate::status::StatusEvent;
 use crate::transaction::{Authorship, Signature};
 use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateView, TreeKey};
@@ -36,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub(crate) index: usize,
     pub(crate) submitter: &'a Hash,
     pub(crate) authors: &'a Authorship,
+    /// Its private side, if it has one.
+    pub(crate) private: Option<&'a PrivatePart>,
 }
 
 /// What an operation did, beside writing it down.
@@ -46,6 +56,8 @@ pub(crate) enum Effect {
     Governance(Vec<GovernanceEvent>, Option<TrustEvent>),
     /// What became of a grant or a type.
     Trust(TrustEvent),
+    /// What became of status, as far as it is public.
+    Status(StatusEvent),
 }
 
 /// Runs one operation.
@@ -54,7 +66,7 @@ pub(crate) fn run<V: StateView + ?Sized>(
     operation: &CheckedOperation,
     state: &mut Overlay<'_, V>,
 ) -> Result<Effect, AdmissionError> {
-    use Effect::{Governance, Head, Trust};
+    use Effect::{Governance, Head, Status, Trust};
     let mut signers = Signers::new(context);
     let left = &mut signers;
     let effect = match operation {
@@ -69,6 +81,9 @@ pub(crate) fn run<V: StateView + ?Sized>(
         CheckedOperation::Accredit(op) => Trust(accredit::run(context, op, left, state)?),
         CheckedOperation::Withdraw(op) => Trust(withdraw::run(context, op, left, state)?),
         CheckedOperation::PublishType(op) => Trust(publish_type::run(context, op, left, state)?),
+        CheckedOperation::CreateList(op) => Status(create_list::run(context, op, left, state)?),
+        CheckedOperation::SetStatus(op) => Status(set_status::run(context, op, state)?),
+        CheckedOperation::SetEnrollment(op) => Status(set_enrollment::run(context, op, state)?),
     };
     signers.finish()?;
     if let Effect::Head(head) = &effect {

@@ -1,8 +1,13 @@
 //! Private contents: what validators check beside a status change, and the public never reads (PROTOCOL §2.4).
 //!
-//! Every private content takes the same number of bytes, so its length says nothing: a refresh for moving house looks
-//! like any other refresh. No operation of this protocol version has one yet; its form is law already, so that a
-//! client can be written against it. Deliberately absent: whether the acting role may act, and the approvals.
+//! The length of a private content follows from the public part of its operation, so it says nothing: a refresh for
+//! moving house looks like any other refresh. [`PrivatePart`] is a content with the signatures beside it. Deliberately
+//! absent: whether the acting role may act, and whether the approvals are enough.
+
+mod part;
+
+pub(crate) use part::Place;
+pub use part::{GivenApproval, PrivatePart};
 
 use sillok_proto::v1::PrivateContent;
 
@@ -31,7 +36,10 @@ pub enum PrivateContentError {
     /// More approvers than a rule can ask for.
     #[error("the private content has {count} approvers, more than {APPROVERS_MAX}; name fewer")]
     TooManyApprovers { count: usize },
-    /// Approvers out of order, or one twice.
+    /// A3: one approver counts once.
+    #[error("approver {index} is the one before it again; have another organization approve")]
+    ApproverTwice { index: usize },
+    /// Approvers out of order.
     #[error("approver {index} is not after the approver before it; sort approvers, each once")]
     ApproverOrder { index: usize },
     /// The padding could carry a message.
@@ -69,8 +77,10 @@ pub fn check_private_content(
     let mut before: Option<&[u8]> = None;
     for (index, approver) in content.approvers.iter().enumerate() {
         digest("approvers", approver)?;
-        // In order, so that none counts twice.
-        if before.is_some_and(|before| before >= approver.as_slice()) {
+        if before == Some(approver.as_slice()) {
+            return Err(PrivateContentError::ApproverTwice { index });
+        }
+        if before.is_some_and(|before| before > approver.as_slice()) {
             return Err(PrivateContentError::ApproverOrder { index });
         }
         before = Some(approver);
@@ -262,7 +272,7 @@ mod tests {
         );
         refused(
             |content| content.approvers = vec![vec![3; 32], vec![3; 32]],
-            PrivateContentError::ApproverOrder { index: 1 },
+            PrivateContentError::ApproverTwice { index: 1 },
         );
         refused(
             |content| content.approvers.reverse(),

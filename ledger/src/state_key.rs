@@ -111,6 +111,12 @@ impl TreeKey {
         Self::new(LeafKind::Private, &name)
     }
 
+    /// An operation that was approved and has run.
+    #[must_use]
+    pub fn approved(operation: &Hash) -> Self {
+        Self::new(LeafKind::Private, &[b"approved\0".as_slice(), &operation.0].concat())
+    }
+
     /// What an organization has used of the hourly limits of a grant.
     #[must_use]
     pub fn usage(organization: &Hash, action: Action, resource: &[u8]) -> Self {
@@ -241,6 +247,7 @@ mod tests {
             TreeKey::entry_record(&bytes, 1),
             TreeKey::enrollment(&bytes, &bytes, &bytes),
             TreeKey::usage(&bytes, Action::Submit, &[]),
+            TreeKey::approved(&bytes),
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     }

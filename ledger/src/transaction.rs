@@ -5,11 +5,14 @@
 
 use crate::AdmissionError;
 use crate::merkle_log::TransactionHasher;
+use crate::private::{APPROVERS_MAX, Place, PrivatePart};
+use crate::status::{ENROLLMENT_ENTRIES_MAX, chunk_of, record_of};
 use sillok_did_method::{
-    CheckedOperation, OperationHashes, author_statement_hash, author_string, check_named_document,
-    transaction_id,
+    CheckedOperation, Enrollment, OperationHashes, SetStatus, author_statement_hash, author_string,
+    check_named_document, next_private_content, operation_hash, transaction_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
+use std::collections::BTreeSet;
 
 /// Longest encoded transaction, in bytes. One transaction may carry 10,000 entry changes.
 pub const TRANSACTION_BYTES_MAX: usize = 512 * 1024;
@@ -17,15 +20,30 @@ pub const TRANSACTION_BYTES_MAX: usize = 512 * 1024;
 pub const OPERATIONS_MAX: usize = 256;
 /// Most signatures beside one operation: a document's keys, an authority and a countersigner.
 pub const SIGNATURES_MAX: usize = 20;
-/// Most leaves that an operation on members writes: the proposal, the members, the operator, two used keys, and the
-/// observer that became a member.
-const GOVERNANCE_WRITES_MAX: usize = 6;
+/// Most writes of a transaction, each counted by [`write_weight`]: 10,000 dated entries all over the largest list.
+pub const TRANSACTION_WRITES_MAX: usize = 20_000;
+/// Most writes of an operation on members: the proposal with 128 approvals (10), the fullest members (24), the operator,
+/// two used keys, and the observer that became a member.
+const GOVERNANCE_WRITES_MAX: usize = 48;
 /// Most that a grant writes: 64 periods, the index of 256 grants, and the name, each full 1,024 bytes counted as a leaf.
 const ACCREDIT_WRITES_MAX: usize = 17;
 /// The 64 periods.
 const WITHDRAW_WRITES_MAX: usize = 6;
 /// A type, and a version of it, which has less than 1,024 bytes.
 const PUBLISH_TYPE_WRITES: usize = 2;
+/// A chunk of a status list.
+const CHUNK_WRITES: usize = 5;
+/// The fullest leaf of dates: 2,048 of 17 bytes.
+const RECORD_WRITES_MAX: usize = 34;
+/// What the acting role and each approver have used of their limits, and the approved operation.
+const ACTING_WRITES_MAX: usize = APPROVERS_MAX + 2;
+
+/// How much writing a leaf of so many bytes counts: one for each begun KiB. So a bound on writes is one on bytes too,
+/// and a few indexes all over a list are not cheaper than what they make a node write.
+#[must_use]
+pub const fn write_weight(value_bytes: usize) -> usize {
+    if value_bytes <= 1_024 { 1 } else { value_bytes.div_ceil(1_024) }
+}
 
 /// The names of a transaction in the transactions root (PROTOCOL §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +102,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    fn read(signature: &v1::KeySignature) -> Result<Self, AdmissionError> {
+    pub(crate) fn read(signature: &v1::KeySignature) -> Result<Self, AdmissionError> {
         let key_id = Hash::from_slice(&signature.key_id).ok_or(AdmissionError::SignatureLength)?;
         if signature.signature.len() != 64 {
             return Err(AdmissionError::SignatureLength);
@@ -104,6 +122,8 @@ pub struct CheckedTransaction {
     pub valid_until_ms: u64,
     /// The operations with their authors, in order.
     pub operations: Vec<(CheckedOperation, Authorship)>,
+    /// The private side of each operation that has one; as long as `operations`.
+    pub private: Vec<Option<PrivatePart>>,
     /// The submitter's signature over the id.
     pub submitter_signature: Signature,
     /// Length of the encoded transaction, in bytes.
@@ -140,10 +160,13 @@ impl CheckedTransaction {
                 operations: count,
             });
         }
-        check_private_parts(transaction)?;
+        let mut private_signatures = PrivateSignatures::read(transaction)?;
+        let id = transaction_id(genesis, body);
         let hashes = OperationHashes::of(genesis, body);
         let mut documents = transaction.documents.iter();
+        let mut contents = transaction.private_contents.iter();
         let mut operations = Vec::with_capacity(count);
+        let mut private = Vec::with_capacity(count);
         for (index, (operation, terms)) in
             body.operations.iter().zip(&signatures.operations).enumerate()
         {
@@ -152,20 +175,41 @@ impl CheckedTransaction {
             let statement = hashes
                 .author_statement(index, terms)
                 .ok_or(AdmissionError::OperationCount { count, max: OPERATIONS_MAX })?;
-            operations.push((checked, authorship(genesis, index, terms, &statement)?));
+            let content = next_private_content(operation, &mut contents)
+                .map_err(|source| AdmissionError::Operation { operation: index, source })?;
+            // What is signed in private has no public author, who would name the acting role.
+            let max = if content.is_some() { 0 } else { SIGNATURES_MAX };
+            let authors = authorship(genesis, index, terms, &statement, max)?;
+            private.push(match content {
+                None => None,
+                Some(content) => {
+                    let operation_hash = operation_hash(genesis, operation);
+                    let place = Place { genesis, transaction_id: &id, index, operation_hash };
+                    let signatures = private_signatures.next(index)?;
+                    Some(PrivatePart::check(place, &checked, content, signatures)?)
+                }
+            });
+            operations.push((checked, authors));
         }
         if documents.next().is_some() {
             return Err(AdmissionError::UnexpectedPart { part: "a document" });
         }
+        if contents.next().is_some() {
+            return Err(AdmissionError::UnexpectedPart { part: "a private content" });
+        }
+        private_signatures.finish()?;
         let leaf = TransactionLeaf::of(genesis, transaction).ok_or_else(|| missing("body"))?;
-        Ok(Self {
+        let checked = Self {
             leaf,
             submitter,
             valid_until_ms: body.valid_until_ms,
             operations,
+            private,
             submitter_signature: Signature::read(submitter_signature)?,
             size_bytes,
-        })
+        };
+        let (count, max) = (checked.write_count(), TRANSACTION_WRITES_MAX);
+        if count > max { Err(AdmissionError::TooManyWrites { count, max }) } else { Ok(checked) }
     }
 
     /// Are the parts beside the body those that it names? Until this is known, what is wrong with the transaction may
@@ -175,15 +219,20 @@ impl CheckedTransaction {
     ///
     /// [`AdmissionError`]: a part is missing, another, or too many.
     pub(crate) fn check_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
-        check_private_parts(transaction)?;
+        check_empty_private_signatures(transaction)?;
         let operations = transaction.body.as_ref().map_or(&[][..], |body| &body.operations);
         let mut documents = transaction.documents.iter();
+        let mut contents = transaction.private_contents.iter();
         for (index, operation) in operations.iter().enumerate() {
             check_named_document(operation, &mut documents)
+                .and_then(|()| next_private_content(operation, &mut contents))
                 .map_err(|source| AdmissionError::Operation { operation: index, source })?;
         }
-        match documents.next() {
-            Some(_) => Err(AdmissionError::UnexpectedPart { part: "a document" }),
+        if documents.next().is_some() {
+            return Err(AdmissionError::UnexpectedPart { part: "a document" });
+        }
+        match contents.next() {
+            Some(_) => Err(AdmissionError::UnexpectedPart { part: "a private content" }),
             None => Ok(()),
         }
     }
@@ -191,33 +240,19 @@ impl CheckedTransaction {
     /// How many signatures its execution checks at the most.
     #[must_use]
     pub fn signature_count(&self) -> usize {
-        self.operations
-            .iter()
-            .fold(1, |sum: usize, (_, authors)| sum.saturating_add(authors.signatures.len()))
+        let private = self.private.iter().flatten().map(PrivatePart::signature_count);
+        let public = self.operations.iter().map(|(_, authors)| authors.signatures.len());
+        public.chain(private).fold(1, usize::saturating_add)
     }
 
-    /// How many leaves its execution writes at the most.
+    /// How much its execution writes at the most, each leaf counted by [`write_weight`].
     #[must_use]
     pub fn write_count(&self) -> usize {
-        self.operations.iter().fold(0, |sum: usize, (operation, authors)| {
-            sum.saturating_add(match operation {
-                CheckedOperation::Create(_)
-                | CheckedOperation::Update(_)
-                | CheckedOperation::SetDevice(_)
-                | CheckedOperation::Deactivate(_) => {
-                    // The head, and a used key for each signature.
-                    authors.signatures.len().saturating_add(1)
-                }
-                // A change may be of a grant, which takes the place of what it would do to members.
-                CheckedOperation::Propose(_) | CheckedOperation::Approve(_) => {
-                    GOVERNANCE_WRITES_MAX.saturating_add(ACCREDIT_WRITES_MAX)
-                }
-                CheckedOperation::Join(_) | CheckedOperation::Rekey(_) => GOVERNANCE_WRITES_MAX,
-                CheckedOperation::Accredit(_) => ACCREDIT_WRITES_MAX,
-                CheckedOperation::Withdraw(_) => WITHDRAW_WRITES_MAX,
-                CheckedOperation::PublishType(_) => PUBLISH_TYPE_WRITES,
-            })
-        })
+        let private = self.private.iter().map(Option::as_ref);
+        let count = |((operation, authors), part): (&(CheckedOperation, Authorship), _)| {
+            operation_writes(operation, authors, part)
+        };
+        self.operations.iter().zip(private).map(count).fold(0, usize::saturating_add)
     }
 
     /// What it puts into the replay window: its id and the statements of its authors, with the end of each.
@@ -234,16 +269,105 @@ impl CheckedTransaction {
     }
 }
 
-/// No operation of this protocol version has private contents or private signatures.
-fn check_private_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
-    if !transaction.private_contents.is_empty() {
-        return Err(AdmissionError::UnexpectedPart { part: "a private content" });
+/// What an operation writes at the most.
+fn operation_writes(
+    operation: &CheckedOperation,
+    authors: &Authorship,
+    part: Option<&PrivatePart>,
+) -> usize {
+    match operation {
+        CheckedOperation::SetStatus(op) => {
+            let handles = part.map_or(0, |part| part.handles.len());
+            status_writes(op).saturating_add(handles).saturating_add(ACTING_WRITES_MAX)
+        }
+        CheckedOperation::SetEnrollment(_) => {
+            enrollment_writes(part).saturating_add(ACTING_WRITES_MAX)
+        }
+        CheckedOperation::CreateList(_) => 1,
+        CheckedOperation::Create(_)
+        | CheckedOperation::Update(_)
+        | CheckedOperation::SetDevice(_)
+        | CheckedOperation::Deactivate(_) => {
+            // The head, and a used key for each signature.
+            authors.signatures.len().saturating_add(1)
+        }
+        // A change may be of a grant, which takes the place of what it would do to members.
+        CheckedOperation::Propose(_) | CheckedOperation::Approve(_) => {
+            GOVERNANCE_WRITES_MAX.saturating_add(ACCREDIT_WRITES_MAX)
+        }
+        CheckedOperation::Join(_) | CheckedOperation::Rekey(_) => GOVERNANCE_WRITES_MAX,
+        CheckedOperation::Accredit(_) => ACCREDIT_WRITES_MAX,
+        CheckedOperation::Withdraw(_) => WITHDRAW_WRITES_MAX,
+        CheckedOperation::PublishType(_) => PUBLISH_TYPE_WRITES,
     }
-    // Also the empty message, whose hash is that of none at all.
-    if transaction.private_signatures.is_some() {
+}
+
+/// The chunks, and the dates.
+fn status_writes(op: &SetStatus) -> usize {
+    let chunks: BTreeSet<u32> = op.indexes.iter().map(|index| chunk_of(*index).0).collect();
+    let chunks = chunks.len().saturating_mul(CHUNK_WRITES);
+    if op.grace_until_ms == 0 && op.invalid_from_ms == 0 {
+        return chunks;
+    }
+    let records: BTreeSet<u32> = op.indexes.iter().map(|index| record_of(*index)).collect();
+    records.len().saturating_mul(RECORD_WRITES_MAX).saturating_add(chunks)
+}
+
+/// The enrollment, the one it moves to, two used keys; and its entries, each of which may stand in a chunk of its own.
+fn enrollment_writes(part: Option<&PrivatePart>) -> usize {
+    let dated = match part.and_then(|part| part.enrollment.as_ref()) {
+        Some(Enrollment::Reserve { .. }) => return 1,
+        Some(Enrollment::Activate { grace_until_ms, .. }) => *grace_until_ms != 0,
+        Some(Enrollment::End { invalid_from_ms, .. }) => *invalid_from_ms != 0,
+        Some(Enrollment::Suspend { .. } | Enrollment::Reinstate { .. }) | None => false,
+    };
+    let entry = CHUNK_WRITES.saturating_add(if dated { RECORD_WRITES_MAX } else { 0 });
+    ENROLLMENT_ENTRIES_MAX.saturating_mul(entry).saturating_add(4)
+}
+
+/// The empty message has the hash of none at all, so whoever passes a transaction on could add it.
+fn check_empty_private_signatures(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
+    if transaction.private_signatures == Some(v1::PrivateSignatures::default()) {
         return Err(AdmissionError::UnexpectedPart { part: "private signatures" });
     }
     Ok(())
+}
+
+/// The private signatures, taken one operation after another.
+struct PrivateSignatures<'a> {
+    left: std::slice::Iter<'a, v1::PrivateOperationSignatures>,
+}
+
+impl<'a> PrivateSignatures<'a> {
+    fn read(transaction: &'a v1::Transaction) -> Result<Self, AdmissionError> {
+        let Some(signatures) = &transaction.private_signatures else {
+            return Ok(Self { left: [].iter() });
+        };
+        check_empty_private_signatures(transaction)?;
+        // A salt without signatures salts nothing.
+        if signatures.operations.is_empty() {
+            return Err(AdmissionError::PrivateSignatureList);
+        }
+        if signatures.salt.len() != 32 {
+            return Err(AdmissionError::PrivateSalt { len: signatures.salt.len() });
+        }
+        Ok(Self { left: signatures.operations.iter() })
+    }
+
+    /// Those of this operation, which are the next.
+    fn next(&mut self, index: usize) -> Result<&'a v1::PrivateOperationSignatures, AdmissionError> {
+        let next = self.left.next().ok_or(AdmissionError::PrivateSignatureList)?;
+        if usize::try_from(next.operation) == Ok(index) {
+            Ok(next)
+        } else {
+            Err(AdmissionError::PrivateSignatureList)
+        }
+    }
+
+    fn finish(mut self) -> Result<(), AdmissionError> {
+        // Covered by the transactions root, so they are no work of whoever passed the transaction on.
+        self.left.next().map_or(Ok(()), |_| Err(AdmissionError::PrivateSignatureList))
+    }
 }
 
 fn authorship(
@@ -251,14 +375,11 @@ fn authorship(
     index: usize,
     terms: &v1::OperationSignatures,
     statement: &v1::AuthorStatement,
+    max: usize,
 ) -> Result<Authorship, AdmissionError> {
     let count = terms.signatures.len();
-    if count > SIGNATURES_MAX {
-        return Err(AdmissionError::TooManySignatures {
-            operation: index,
-            count,
-            max: SIGNATURES_MAX,
-        });
+    if count > max {
+        return Err(AdmissionError::TooManySignatures { operation: index, count, max });
     }
     // Nothing signs the terms when nobody signs under them, so they must say nothing.
     if terms.signatures.is_empty() && *terms != v1::OperationSignatures::default() {

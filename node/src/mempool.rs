@@ -247,6 +247,7 @@ mod tests {
                 submitter: Hash([submitter; 32]),
                 valid_until_ms,
                 operations: Vec::new(),
+                private: Vec::new(),
                 submitter_signature: Signature { key_id: hash, bytes: vec![0; 64] },
                 size_bytes: 100,
             }),

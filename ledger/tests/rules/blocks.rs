@@ -281,7 +281,7 @@ fn a_block_is_bounded_by_its_bytes() {
 
 #[test]
 fn a_block_is_bounded_by_its_state_writes() {
-    bounded(|parameters| parameters.block_state_writes_max = 10_000, "state writes", 3);
+    bounded(|parameters| parameters.block_state_writes_max = 20_000, "state writes", 6);
 }
 
 #[test]

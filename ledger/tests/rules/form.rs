@@ -102,12 +102,22 @@ fn documents_are_those_named_in_their_order() {
 }
 
 #[test]
-fn no_operation_has_private_parts_yet() {
+fn private_parts_are_those_of_operations_that_have_some() {
     let content = |one: &mut v1::Transaction| one.private_contents.push(Default::default());
     check(&[], created("alice").forged(content), refused("UNEXPECTED_PART"));
     // Not even the empty message, whose hash is that of none.
     let empty = |one: &mut v1::Transaction| one.private_signatures = Some(Default::default());
     check(&[], created("alice").forged(empty), refused("UNEXPECTED_PART"));
+    let of_none = |one: &mut v1::Transaction| {
+        one.private_signatures =
+            Some(v1::PrivateSignatures { salt: vec![7; 32], operations: vec![] });
+    };
+    check(&[], created("alice").forged(of_none), refused("PRIVATE_SIGNATURE_LIST"));
+    let of_another = |one: &mut v1::Transaction| {
+        let operations = vec![v1::PrivateOperationSignatures::default()];
+        one.private_signatures = Some(v1::PrivateSignatures { salt: vec![7; 32], operations });
+    };
+    check(&[], created("alice").forged(of_another), refused("PRIVATE_SIGNATURE_LIST"));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn every_figure_is_within_its_range() {
     assert_eq!(named(parameter(|p| p.archives_min = 129)), "archives_min");
     // Every admissible transaction fits into an empty block.
     assert_eq!(named(parameter(|p| p.block_bytes_max = 1_048_575)), "block_bytes_max");
-    assert_eq!(named(parameter(|p| p.block_state_writes_max = 9_999)), "block_state_writes_max");
+    assert_eq!(named(parameter(|p| p.block_state_writes_max = 19_999)), "block_state_writes_max");
     assert_eq!(
         named(parameter(|p| p.block_signature_checks_max = 5_999)),
         "block_signature_checks_max"

@@ -5,6 +5,10 @@
 //! P-256; an X25519 key is BLAKE3 of its name with the two highest bits of the last byte cleared. Signatures are
 //! deterministic (RFC 8032; RFC 6979, normalized to low s). Logs, trees, votes and proofs are in `proofs.json`.
 
+use crate::desk::{
+    SUPERSEDED, VALID, activate, end, handle, issue, listed, office, reinstate, reserve, set,
+    suspend,
+};
 use crate::grants::{
     TYPE, accredit_with, accredited, at_once, governed, publish, type_name, withdraw, withdrawn,
 };
@@ -289,7 +293,72 @@ fn transaction_parts(out: &mut Vectors, name: &str, genesis: &Hash, transaction:
     out.put(format!("transaction {name}, leaf"), &leaf.hash().0);
 }
 
-/// No operation of this version uses them; their form is law already.
+/// Each operation on status with its private parts, and the leaves that they write. See `desk` for the organizations.
+fn status(out: &mut Vectors) {
+    let mut world = office(&[crate::story::meanwhile(|world| {
+        world.give("counter", v1::Action::Issue, "badge", "agency", [9, 9, 9]);
+    })]);
+    let genesis = *world.chain.hash();
+    let (agency, id) = (world.did("agency"), world.did("id"));
+    let list = world.did("ids");
+    let person = TreeKey::enrollment(&agency, &id, &handle("alice"));
+    let usage = TreeKey::usage(&world.did("counter"), v1::Action::Issue, &world.did("badge").0);
+    let of_list = [
+        ("chunk", TreeKey::status_chunk(&list, 0)),
+        ("entry-record", TreeKey::entry_record(&list, 0)),
+    ];
+    let mut leaves = vec![("enrollment", person), ("usage", usage)];
+    leaves.extend(of_list);
+    leaves.push(("list", TreeKey::status_list(&list)));
+    for (name, draft) in [
+        ("create list", listed("agency", "id", "golden")),
+        ("reserve", reserve("alice", 1).code("agency")),
+        ("activate", activate("alice", 1)),
+        ("set status valid, exclusive", issue("ids", &[(1, "alice"), (2, "alice")])),
+        ("set status valid", set("badges", VALID, &[1, 8_192])),
+        ("set status superseded", set("ids", SUPERSEDED, &[1]).grace(1_000)),
+        ("suspend", suspend("alice")),
+        ("reinstate", reinstate("alice", 1)),
+        ("end", end("alice").invalid_from(-1)),
+    ] {
+        let transaction = world.transaction(&draft);
+        let body = transaction.body.clone().unwrap();
+        let operation = operation_hash(&genesis, &body.operations[0]);
+        out.put(format!("operation {name}"), &encode(&body.operations[0]));
+        out.put(format!("operation {name}, hash"), &operation.0);
+        if let Some(content) = transaction.private_contents.first() {
+            out.put(
+                format!("operation {name}, private content hash"),
+                &private_content_hash(content).0,
+            );
+            let private = transaction.private_signatures.as_ref().unwrap();
+            out.put(format!("operation {name}, private signatures"), &encode(private));
+        }
+        transaction_parts(out, name, &genesis, &transaction);
+        let built = world.build(&[transaction], world.next_time_ms(STEP_MS));
+        assert_eq!(built.refused, vec![]);
+        out.put(format!("state root after {name}"), &built.outcome.header.state_root);
+        for (leaf, key) in &leaves {
+            if let Some(value) = built.outcome.changes.leaves.get(key) {
+                // Of a chunk the beginning: the rest is pending.
+                let value = &value[..value.len().min(512)];
+                out.put(format!("leaf {leaf} after {name}"), value);
+            }
+        }
+        let approved = TreeKey::approved(&operation);
+        if let Some(value) = built.outcome.changes.leaves.get(&approved) {
+            out.put(format!("leaf approved after {name}, key"), approved.as_bytes());
+            out.put(format!("leaf approved after {name}"), value);
+        }
+        world.commit(&built);
+    }
+    for (leaf, key) in leaves {
+        out.put(format!("leaf {leaf}, key"), key.as_bytes());
+    }
+    out.put("leaf list", &world.state.leaves[&TreeKey::status_list(&list)]);
+}
+
+/// Each private part by itself.
 fn private_parts(out: &mut Vectors) {
     let mut world = World::new();
     let genesis = *world.chain.hash();
@@ -410,6 +479,7 @@ fn signed_and_hashed_bytes_are_golden() {
     operations(&mut out);
     governance(&mut out);
     trust(&mut out);
+    status(&mut out);
     private_parts(&mut out);
     blocks(&mut out);
     let Vectors(actual) = out;

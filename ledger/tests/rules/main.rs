@@ -8,7 +8,9 @@
 )]
 
 mod blocks;
+mod desk;
 mod devices;
+mod enrollment;
 mod form;
 mod genesis;
 mod golden;
@@ -22,6 +24,8 @@ mod repetition;
 mod sets;
 mod signing;
 mod snapshot;
+mod status;
+mod status_properties;
 mod story;
 mod support;
 mod trust;

@@ -3,6 +3,7 @@
 //! [`check`] runs a story as a mempool, a proposer and a validator see it, and all three must agree. A refusal must
 //! leave no trace. `alice`, `bob` and `carol` are holders whose first device key is `<name>/1`.
 
+use crate::desk::{Desk, private_signatures};
 use crate::support::{
     STEP_MS, World, agreement, device, document, key, organization_document, sign,
 };
@@ -29,6 +30,8 @@ enum Act {
     SetDevice,
     Deactivate,
     Members(Members),
+    /// A change of status, at a desk.
+    Status(Box<Desk>),
 }
 
 /// An operation on members, made once the world is known.
@@ -192,6 +195,11 @@ pub(crate) fn meanwhile(edit: impl Fn(&mut World) + 'static) -> Draft {
     Draft { edit: Some(Rc::new(edit)), ..draft(Vec::new()) }
 }
 
+/// A change of status.
+pub(crate) fn at_desk(desk: Desk) -> Draft {
+    one(Act::Status(Box::new(desk)), "", None, &[])
+}
+
 /// Several operations in one transaction, under the submitter and times of the first.
 pub(crate) fn together(drafts: &[Draft]) -> Draft {
     let mut all = drafts[0].clone();
@@ -203,6 +211,15 @@ impl Draft {
     fn each(mut self, change: impl Fn(&mut Step)) -> Self {
         self.steps.iter_mut().for_each(change);
         self
+    }
+
+    /// With another desk.
+    pub(crate) fn desk(self, change: impl Fn(&mut Desk)) -> Self {
+        self.each(|step| {
+            if let Act::Status(desk) = &mut step.act {
+                change(desk);
+            }
+        })
     }
 
     /// Builds on this version instead of the newest.
@@ -249,7 +266,7 @@ impl Draft {
         self.each(|step| match &mut step.act {
             Act::Create { recovery, .. } => *recovery = countersigner.map(str::to_owned),
             Act::Update { recovery } => *recovery = Some(countersigner.map(str::to_owned)),
-            Act::SetDevice | Act::Deactivate | Act::Members(_) => {}
+            Act::SetDevice | Act::Deactivate | Act::Members(_) | Act::Status(_) => {}
         })
     }
 
@@ -344,8 +361,14 @@ impl World {
             valid_until_ms: until(draft.valid_for_ms),
             operations: Vec::new(),
         };
-        let mut documents = Vec::new();
-        for step in &draft.steps {
+        let (mut documents, mut private_contents) = (Vec::new(), Vec::new());
+        for (index, step) in draft.steps.iter().enumerate() {
+            if let Act::Status(desk) = &step.act {
+                let content = desk.content(self, time_ms, index);
+                body.operations.push(desk.operation(self, time_ms, &content));
+                private_contents.push(content);
+                continue;
+            }
             body.operations.push(self.operation(step));
             documents.extend(step.document.clone());
         }
@@ -374,11 +397,17 @@ impl World {
             terms.signatures.sort_by(|a, b| a.key_id.cmp(&b.key_id));
             operations.push(terms);
         }
+        let desks = draft.steps.iter().enumerate().filter_map(|(index, step)| match &step.act {
+            Act::Status(desk) => Some((index, desk.as_ref())),
+            _ => None,
+        });
+        let private_signatures = private_signatures(self, &body, time_ms, desks);
         let mut transaction = v1::Transaction {
             body: Some(body),
             documents,
+            private_contents,
             signatures: Some(v1::PublicSignatures { submitter: None, operations }),
-            ..v1::Transaction::default()
+            private_signatures,
         };
         self.submit(&mut transaction, &draft.submitter_key);
         for forge in &draft.forge {

@@ -34,7 +34,7 @@ enum Secret {
     X25519,
 }
 
-fn seed(name: &str) -> [u8; 32] {
+pub(crate) fn seed(name: &str) -> [u8; 32] {
     blake3::hash(name.as_bytes()).into()
 }
 
@@ -423,8 +423,12 @@ impl World {
             (built.outcome.heads.clone(), built.outcome.replay.clone())
         );
         assert_eq!(
-            (outcome.governance, outcome.validators),
-            (built.outcome.governance.clone(), built.outcome.validators.clone())
+            (outcome.governance, outcome.validators, outcome.status),
+            (
+                built.outcome.governance.clone(),
+                built.outcome.validators.clone(),
+                built.outcome.status.clone()
+            )
         );
         let outcome = &built.outcome;
         let (next, time_ms) = (self.tip.next_validators.clone(), self.tip.header.time_ms);
