@@ -30,7 +30,7 @@ const MESSAGES: &[(&str, Again)] = &messages![
     Join Rekey Members OperatorRecord PendingKey ObserverRecord ProposalRecord GovernanceApproval Subtree SubtreeLeaf
     Accredit NewGrant Withdraw EndedGrant PublishType TypeVersion TypePolicy ReasonRule CreateList SetStatus
     SetEnrollment EnrollmentRequest ActingStatement GrantIndex GrantName CredentialType TypeVersionRecord StatusList
-    StatusChunk EntryRecord EntryDates Enrollment Reservation EnrollmentEntries Usage
+    StatusChunk EntryRecord EntryDates Enrollment Reservation EnrollmentEntries Usage ApprovedOperation
 ];
 
 #[test]
