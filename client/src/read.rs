@@ -433,13 +433,13 @@ impl Client {
 
     /// Asks a node and checks its answer from the trusted header that stood when the question was put: answers to
     /// questions asked at once may come in any order. If the validator set has changed, follows the changes and asks
-    /// once more.
+    /// once more; and so it does if the node stopped after its answer and before it could show what that rests on (D15).
     async fn ask<R, T, F: Future<Output = Result<tonic::Response<R>, tonic::Status>>>(
         &self,
         call: impl Fn(Node, u64) -> F,
         check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,
     ) -> Result<(Answer<T>, R, String), ReadError> {
-        let mut followed = 0;
+        let (mut followed, mut gone) = (0, 0);
         loop {
             let trusted = self.trusted();
             let min_height = trusted.height.max(self.options.min_height);
@@ -451,13 +451,25 @@ impl Client {
             match self.check(&trusted, |verifier| check(verifier, &response)) {
                 Ok(answer) => {
                     let (signed, verified) = (answer.signed_header(), answer.header());
-                    self.extend(node, &trusted, signed, verified).await?;
-                    return Ok((answer, response, node.address().to_owned()));
+                    match self.extend(node, &trusted, signed, verified).await {
+                        Err(error) if gone < self.connection.nodes().len() && is_gone(&error) => {
+                            gone += 1;
+                        }
+                        extended => {
+                            return extended
+                                .map(|()| (answer, response, node.address().to_owned()));
+                        }
+                    }
                 }
                 // Once is enough, unless the set changes again meanwhile.
                 Err(error) if followed < CHANGES_MEANWHILE_MAX && names_other_set(&error) => {
-                    followed += 1;
-                    self.follow(node).await?;
+                    match self.follow(node).await {
+                        Err(error) if gone < self.connection.nodes().len() && is_gone(&error) => {
+                            gone += 1;
+                        }
+                        Err(error) => return Err(error),
+                        Ok(_) => followed += 1,
+                    }
                 }
                 Err(error) => return Err(self.refuse(node, error)),
             }
@@ -605,6 +617,11 @@ impl Client {
         }
         ReadError::verify(node, error)
     }
+}
+
+/// Is this only that the node cannot be reached any more? Another may be.
+const fn is_gone(error: &ReadError) -> bool {
+    matches!(error, ReadError::Call(CallError::Unreachable { .. }))
 }
 
 const fn names_other_set(error: &VerifyError) -> bool {
