@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// How long a device that was taken away may be shown by an honest validator, with one of four down (A16).
 const AWAY_WITHIN_MS: f64 = 3_000.0;
-/// How many must have been taken away before that is a statement: of fewer the p99 is the worst of all.
-const AWAY_SAMPLES: usize = 100;
+/// How many must have been taken away before that is judged. Of fewer than 100 the p99 is the worst of all.
+const AWAY_SAMPLES: usize = 20;
 /// The minutes of a process's life in which it fills what is bounded by time: names by which nothing is ordered twice are
 /// kept for five.
 const WARM_UP_MINUTES: usize = 5;
