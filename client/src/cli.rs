@@ -2,7 +2,9 @@
 //! code to end.
 
 mod arguments;
+mod carry;
 mod checkpoint;
+mod credential_type;
 mod failure;
 mod key;
 mod member;
@@ -11,6 +13,8 @@ mod operation;
 mod output;
 mod read;
 mod session;
+mod status;
+mod trust;
 mod tx;
 mod write;
 
@@ -72,6 +76,9 @@ async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 tx::submit(global, file, submitter, output).await
             }
         },
+        Command::Trust(command) => trust::run(global, command, output).await,
+        Command::Type(command) => credential_type::run(global, command, output).await,
+        Command::Status(command) => status::run(global, command, output).await,
         Command::Member(command) => member::run(global, command, output).await,
         Command::Network(arguments::NetworkCommand::Status) => {
             network::status(global, output).await

@@ -68,6 +68,26 @@ pub enum SecretKeyError {
     NotSigned,
 }
 
+/// Fills `bytes` from the system's random source.
+///
+/// # Errors
+///
+/// [`SecretKeyError::Random`].
+pub fn fill(bytes: &mut [u8]) -> Result<(), SecretKeyError> {
+    getrandom::fill(bytes).map_err(|error| SecretKeyError::Random { reason: error.to_string() })
+}
+
+/// Bytes from the system's random source that are no secret: salts and nonces.
+///
+/// # Errors
+///
+/// [`SecretKeyError::Random`].
+pub fn random<const N: usize>() -> Result<[u8; N], SecretKeyError> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The algorithms of the registry, by the names used in files and on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyAlgorithm {
@@ -158,8 +178,7 @@ impl SecretKey {
         // Random bytes are no P-256 secret once in 2^32: draw again.
         for _ in 0..8 {
             let mut bytes = Zeroizing::new([0; 32]);
-            getrandom::fill(bytes.as_mut_slice())
-                .map_err(|error| SecretKeyError::Random { reason: error.to_string() })?;
+            fill(bytes.as_mut_slice())?;
             match Self::from_bytes(algorithm, &bytes) {
                 Ok(key) => return Ok(key),
                 Err(error) => last = error,

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   keys ── identity ── transaction            what is signed, by whom
+//!   private_file ── words ── credential_type   what people keep in files, and write in them
+//!   pseudonym ── holder ── draw ── desk        what a desk knows, and how it changes status
 //!   verify ── trust                            what is believed, and why (pure; files)
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
-//!   member ── evidence                         who runs the network, and who misbehaved
+//!   member ── evidence ── rights               who runs the network, who misbehaved, who may do what
 //! ```
 //!
 //! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
@@ -31,6 +33,20 @@ pub mod identity;
 
 pub mod transaction;
 
+pub mod private_file;
+
+pub mod words;
+
+pub mod credential_type;
+
+pub mod pseudonym;
+
+pub mod holder;
+
+pub mod draw;
+
+pub mod desk;
+
 pub mod verify;
 
 pub mod trust;
@@ -46,6 +62,8 @@ pub mod write;
 pub mod member;
 
 pub mod evidence;
+
+pub mod rights;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -5,11 +5,12 @@
 //! needs no state. Reading the version an operation builds on is [`crate::write`]'s.
 
 use crate::identity::Identity;
-use crate::keys::{SecretKey, SecretKeyError};
+use crate::keys::{SecretKey, SecretKeyError, random};
 use serde::{Deserialize, Serialize};
 use sillok_did_method::{
-    Did, Recovery, author_statement, author_string, document_hash, is_verification_key, key_id,
-    submitter_string, transaction_id,
+    Did, Recovery, acting_role_string, author_statement, author_string, credential_type_name,
+    document_hash, holder_string, is_verification_key, key_id, status_list_name, submitter_string,
+    transaction_id,
 };
 use sillok_ledger::{AdmissionError, CheckedTransaction, TRANSACTION_BYTES_MAX};
 use sillok_proto::{CanonicalError, Hash, decode, encode, v1};
@@ -68,6 +69,18 @@ pub enum BuildError {
         /// Genesis hash of the caller.
         expected: Hash,
     },
+    /// A desk's signature on an operation that has no private content.
+    #[error("operation {index} is not one of a desk; it is signed by its author")]
+    NotOfADesk {
+        /// The operation.
+        index: usize,
+    },
+    /// A holder's signature that the operation does not call for.
+    #[error("operation {index} names other keys of the holder; sign with those that it names")]
+    NotAHolderKey {
+        /// The operation.
+        index: usize,
+    },
     /// The bytes in the file.
     #[error("the transaction in the file is refused: {source}")]
     Encoding {
@@ -77,16 +90,103 @@ pub enum BuildError {
     },
 }
 
-/// An operation and the document it names.
+/// An operation, with the document or the private content it names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationDraft {
     operation: v1::Operation,
     document: Option<v1::DidDocument>,
+    /// With the approvals, in the order in which the content names their makers.
+    content: Option<(v1::PrivateContent, Vec<v1::Approval>)>,
 }
 
 impl OperationDraft {
     fn new(kind: Kind, document: Option<v1::DidDocument>) -> Self {
-        Self { operation: v1::Operation { operation: Some(kind) }, document }
+        Self { operation: v1::Operation { operation: Some(kind) }, document, content: None }
+    }
+
+    /// A change of status with its private content: see [`crate::desk::Application`].
+    pub(crate) const fn at_a_desk(
+        operation: v1::Operation,
+        content: v1::PrivateContent,
+        approvals: Vec<v1::Approval>,
+    ) -> Self {
+        Self { operation, document: None, content: Some((content, approvals)) }
+    }
+
+    /// Gives an organization a right, or its grant a later end; `grantor` signs, and for a new period the receiver too,
+    /// unless the grantor registered it.
+    #[must_use]
+    pub fn accredit(grantor: &Did, grant: v1::NewGrant) -> Self {
+        let grantor = grantor.digest().to_vec();
+        Self::new(Kind::Accredit(v1::Accredit { grantor, grant: Some(grant) }), None)
+    }
+
+    /// Ends a right; `by` signs: who holds it, its grantor, or who stands above that one.
+    #[must_use]
+    pub fn withdraw(by: &Did, grant: v1::EndedGrant) -> Self {
+        let by = by.digest().to_vec();
+        Self::new(Kind::Withdraw(v1::Withdraw { by, grant: Some(grant) }), None)
+    }
+
+    /// Publishes a new credential type. Returns its name, which covers the nonce: nobody can take it first.
+    #[must_use]
+    pub fn publish_type(
+        genesis_hash: &Hash,
+        publisher: &Did,
+        nonce: &[u8; 16],
+        content: v1::TypeVersion,
+    ) -> (Self, Hash) {
+        let publisher = publisher.digest();
+        let name = credential_type_name(genesis_hash, &publisher, nonce, &content);
+        let operation = v1::PublishType {
+            publisher: publisher.to_vec(),
+            r#type: name.to_vec(),
+            version: 1,
+            nonce: nonce.to_vec(),
+            content: Some(content),
+        };
+        (Self::new(Kind::PublishType(operation), None), name)
+    }
+
+    /// Publishes the next version of a credential type that is the publisher's.
+    #[must_use]
+    pub fn publish_version(
+        publisher: &Did,
+        name: &Hash,
+        version: u32,
+        content: v1::TypeVersion,
+    ) -> Self {
+        let operation = v1::PublishType {
+            publisher: publisher.digest().to_vec(),
+            r#type: name.to_vec(),
+            version,
+            nonce: Vec::new(),
+            content: Some(content),
+        };
+        Self::new(Kind::PublishType(operation), None)
+    }
+
+    /// Creates a status list of `issuer` and a type. Returns its name.
+    #[must_use]
+    pub fn create_list(
+        genesis_hash: &Hash,
+        issuer: &Did,
+        credential_type: &Hash,
+        nonce: &[u8; 16],
+        capacity: u32,
+        max_age_s: u32,
+    ) -> (Self, Hash) {
+        let issuer = issuer.digest();
+        let name = status_list_name(genesis_hash, &issuer, credential_type, nonce);
+        let operation = v1::CreateList {
+            issuer: issuer.to_vec(),
+            list: name.to_vec(),
+            r#type: credential_type.to_vec(),
+            nonce: nonce.to_vec(),
+            capacity,
+            max_age_s,
+        };
+        (Self::new(Kind::CreateList(operation), None), name)
     }
 
     /// Registers the DID of `identity` with all its keys.
@@ -256,6 +356,8 @@ pub struct TransactionBuilder {
     genesis_hash: Hash,
     body: v1::TransactionBody,
     documents: Vec<v1::DidDocument>,
+    contents: Vec<v1::PrivateContent>,
+    private: Vec<v1::PrivateOperationSignatures>,
     terms: Vec<v1::OperationSignatures>,
 }
 
@@ -268,14 +370,31 @@ impl TransactionBuilder {
             valid_until_ms,
             operations: Vec::new(),
         };
-        Self { genesis_hash, body, documents: Vec::new(), terms: Vec::new() }
+        Self {
+            genesis_hash,
+            body,
+            documents: Vec::new(),
+            contents: Vec::new(),
+            private: Vec::new(),
+            terms: Vec::new(),
+        }
     }
 
     /// Adds an operation.
     #[must_use]
     pub fn push(mut self, draft: OperationDraft, terms: Terms) -> Self {
+        // More than 256 operations are refused when the transaction is complete.
+        let operation = u32::try_from(self.body.operations.len()).unwrap_or(u32::MAX);
         self.body.operations.push(draft.operation);
         self.documents.extend(draft.document);
+        if let Some((content, approvals)) = draft.content {
+            self.contents.push(content);
+            self.private.push(v1::PrivateOperationSignatures {
+                operation,
+                approvals,
+                ..v1::PrivateOperationSignatures::default()
+            });
+        }
         self.terms.push(v1::OperationSignatures {
             any_submitter: terms.any_submitter,
             valid_until_ms: terms.valid_until_ms.unwrap_or(self.body.valid_until_ms),
@@ -289,13 +408,15 @@ impl TransactionBuilder {
     #[must_use]
     pub fn freeze(self) -> PartlySigned {
         let signatures = v1::PublicSignatures { submitter: None, operations: self.terms };
+        let private = v1::PrivateSignatures { salt: Vec::new(), operations: self.private };
         PartlySigned {
             genesis_hash: self.genesis_hash,
             transaction: v1::Transaction {
                 body: Some(self.body),
                 documents: self.documents,
+                private_contents: self.contents,
                 signatures: Some(signatures),
-                ..v1::Transaction::default()
+                private_signatures: (!private.operations.is_empty()).then_some(private),
             },
         }
     }
@@ -415,6 +536,88 @@ impl PartlySigned {
         Ok(())
     }
 
+    /// The private content of operation `index`, if it is one of a desk.
+    #[must_use]
+    pub fn content(&self, index: usize) -> Option<&v1::PrivateContent> {
+        let place = self.private().iter().position(|one| is_index(one.operation, index))?;
+        self.transaction.private_contents.get(place)
+    }
+
+    /// The signatures beside operation `index`, if it is one of a desk.
+    #[must_use]
+    pub fn desk_signatures(&self, index: usize) -> Option<&v1::PrivateOperationSignatures> {
+        self.private().iter().find(|one| is_index(one.operation, index))
+    }
+
+    fn private(&self) -> &[v1::PrivateOperationSignatures] {
+        self.transaction.private_signatures.as_ref().map_or(&[], |all| &all.operations)
+    }
+
+    fn desk_signatures_mut(
+        &mut self,
+        index: usize,
+    ) -> Result<&mut v1::PrivateOperationSignatures, BuildError> {
+        let all = self.transaction.private_signatures.as_mut();
+        all.and_then(|all| all.operations.iter_mut().find(|one| is_index(one.operation, index)))
+            .ok_or(BuildError::NotOfADesk { index })
+    }
+
+    fn acting_statement(&self, index: usize) -> v1::ActingStatement {
+        let operation = u32::try_from(index).unwrap_or(u32::MAX);
+        v1::ActingStatement { transaction_id: self.id().to_vec(), operation }
+    }
+
+    /// The acting role signs operation `index`: this one of this transaction, so that nothing of it can be carried in
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NotOfADesk`], [`BuildError::Key`].
+    pub fn sign_acting_role(&mut self, index: usize, key: &SecretKey) -> Result<(), BuildError> {
+        let string = acting_role_string(&self.genesis_hash, &self.acting_statement(index));
+        let signature = key.key_signature(&string)?;
+        self.desk_signatures_mut(index)?.acting_role = Some(signature);
+        Ok(())
+    }
+
+    /// The string that the holder's keys sign for operation `index`, for keys that are on a phone.
+    #[must_use]
+    pub fn holder_string(&self, index: usize) -> Vec<u8> {
+        holder_string(&self.genesis_hash, &self.acting_statement(index))
+    }
+
+    /// The holder's keys that operation `index` names: of an activation the one-time and the enrollment key, of a
+    /// reinstatement the enrollment key.
+    #[must_use]
+    pub fn holder_keys(&self, index: usize) -> Vec<v1::PublicKey> {
+        let request = self.content(index).and_then(|content| content.enrollment.clone());
+        request.map_or_else(Vec::new, |request| {
+            let one_time = match request.change() {
+                v1::EnrollmentChange::Activate => request.one_time_key,
+                _ => None,
+            };
+            one_time.into_iter().chain(request.enrollment_key).collect()
+        })
+    }
+
+    /// A key of the holder signs operation `index`, which names it.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NotAHolderKey`], [`BuildError::NotOfADesk`], [`BuildError::Key`].
+    pub fn sign_holder(&mut self, index: usize, key: &SecretKey) -> Result<(), BuildError> {
+        let signature = key.key_signature(&self.holder_string(index))?;
+        let named = self.holder_keys(index).contains(key.public());
+        let signatures = &mut self.desk_signatures_mut(index)?.holder_keys;
+        if !named {
+            return Err(BuildError::NotAHolderKey { index });
+        }
+        signatures.retain(|one| one.key_id != signature.key_id);
+        let place = signatures.partition_point(|one| one.key_id < signature.key_id);
+        signatures.insert(place, signature);
+        Ok(())
+    }
+
     /// The network it is for.
     #[must_use]
     pub const fn genesis_hash(&self) -> &Hash {
@@ -456,6 +659,10 @@ impl PartlySigned {
     /// [`BuildError::Refused`] for a rule that every node would apply too; [`BuildError::Key`].
     pub fn submit(mut self, key: &SecretKey) -> Result<v1::Transaction, BuildError> {
         let string = submitter_string(&self.genesis_hash, &self.id());
+        if let Some(private) = &mut self.transaction.private_signatures {
+            // Else whoever guesses the signers could compare the hash in the transactions root.
+            private.salt = random::<32>()?.to_vec();
+        }
         let signatures = self.transaction.signatures.get_or_insert_default();
         signatures.submitter = Some(key.key_signature(&string)?);
         for terms in &mut signatures.operations {
@@ -468,7 +675,8 @@ impl PartlySigned {
         Ok(self.transaction)
     }
 
-    /// A file that the next signer reads. It holds no secret.
+    /// A file that the next signer reads. It holds no key; of a desk's operation it holds the private content, which is
+    /// for the desk, the holder and the approvers alone.
     #[must_use]
     pub fn to_json(&self) -> String {
         let file = PartlySignedFile {
@@ -510,6 +718,10 @@ impl PartlySigned {
 struct PartlySignedFile {
     genesis_hash: String,
     transaction: String,
+}
+
+fn is_index(operation: u32, index: usize) -> bool {
+    usize::try_from(operation) == Ok(index)
 }
 
 fn names_document(operation: &v1::Operation) -> bool {

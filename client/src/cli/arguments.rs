@@ -2,12 +2,25 @@
 
 #![allow(rustdoc::bare_urls, reason = "these comments are the help that is printed on terminals")]
 
+mod status;
+mod trust;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sillok_client::keys::KeyAlgorithm;
 use sillok_did_method::{Did, parse_datetime};
 use sillok_proto::Hash;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub(crate) use status::{
+    ActivateArguments, ApproveArguments, CreateListArguments, DeskArguments, EndArguments,
+    PersonArguments, ReinstateArguments, ReserveArguments, SetArguments, StatusCommand,
+    SubmitArguments, SuspendArguments,
+};
+pub(crate) use trust::{
+    AccreditArguments, CheckArguments, EndingArguments, TrustCommand, TypeCommand,
+    WithdrawArguments,
+};
 
 /// Resolve, verify and write decentralized identifiers on a Sillok network.
 ///
@@ -28,6 +41,7 @@ use std::time::Duration;
 ///   6  deactivated
 ///   7  no node could be reached
 ///   8  a write whose outcome is still open
+///   9  verified, and the answer is no: a right that is not held, an entry that is not valid
 ///   64 wrong usage
 #[derive(Debug, Parser)]
 #[command(name = "sillok", version, verbatim_doc_comment, max_term_width = 100)]
@@ -100,6 +114,21 @@ pub(crate) enum Command {
     /// Ask for a transaction; sign and submit one that came in a file
     #[command(subcommand)]
     Tx(TxCommand),
+    /// Who may do what: give rights, end them, check them
+    ///
+    ///   sillok trust accredit DID issue --on TYPE --grantor ministry.json
+    ///   sillok trust check DID issue --on TYPE
+    #[command(subcommand, verbatim_doc_comment)]
+    Trust(TrustCommand),
+    /// Credential types: publish them, show their rules
+    #[command(subcommand)]
+    Type(TypeCommand),
+    /// Credential status: reserve, activate, suspend, end
+    ///
+    ///   sillok status create-list TYPE --issuer agency.json
+    ///   sillok status reserve --help
+    #[command(subcommand, verbatim_doc_comment)]
+    Status(StatusCommand),
     /// Who runs the network: show it, propose changes, approve them, join
     ///
     /// A new operator, from the proposal to its first vote:
@@ -152,6 +181,30 @@ pub(crate) enum KeyCommand {
         #[arg(long, value_name = "USE", default_value = "device")]
         relationships: String,
     },
+    /// Make an issuer's secret for handles: by it a person's number becomes a pseudonym
+    ///
+    ///   sillok key handles --out handles.key
+    ///
+    /// Keep a copy where keys are kept: without it no person is found again. Whoever has it can try
+    /// all numbers.
+    #[command(verbatim_doc_comment)]
+    Handles {
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Make the key of a phone under an enrollment; its public half goes to the desk
+    ///
+    ///   sillok key enrollment --out phone.json --algorithm p256
+    #[command(verbatim_doc_comment)]
+    Enrollment {
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Algorithm of the key
+        #[arg(long, default_value = "ed25519")]
+        algorithm: SigningAlgorithm,
+    },
     /// Show the public keys of an identity file
     Show {
         /// The file
@@ -178,6 +231,20 @@ impl From<SigningAlgorithm> for KeyAlgorithm {
 pub(crate) enum Kind {
     Holder,
     Organization,
+}
+
+/// How a change gets to the ledger.
+#[derive(Debug, Args)]
+pub(crate) struct CarryArguments {
+    /// Identity file of the organization that submits [default: the one that signs]
+    #[arg(long, env = "SILLOK_SUBMITTER", value_name = "FILE", help_heading = "Submitting")]
+    pub(crate) submitter: Option<PathBuf>,
+    /// Submit what was shown without asking
+    #[arg(long, short, help_heading = "Submitting")]
+    pub(crate) yes: bool,
+    /// Write it to this new file instead, for others to sign
+    #[arg(long, value_name = "FILE", help_heading = "Submitting")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Who brings the transaction and who acts.
@@ -383,9 +450,10 @@ pub(crate) enum TxCommand {
     Sign {
         /// The file; the signature is added to it
         file: PathBuf,
-        /// The key: governance.key or validator.key of an operator, or an identity file
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        /// The key: governance.key or validator.key of an operator, an identity file, or a key of a holder; may be
+        /// repeated
+        #[arg(long, value_name = "FILE", required = true)]
+        key: Vec<PathBuf>,
     },
     /// Sign a transaction in a file as its submitter, submit it, and wait for its receipt
     Submit {

@@ -1,9 +1,14 @@
 //! How a command fails: an exit code, a code for programs, words for people.
 
 use sillok_client::connection::CallError;
+use sillok_client::credential_type::TypeFileError;
+use sillok_client::desk::DeskError;
+use sillok_client::draw::DrawError;
 use sillok_client::identity::IdentityError;
 use sillok_client::keys::SecretKeyError;
+use sillok_client::private_file::FileError;
 use sillok_client::problem::Problem;
+use sillok_client::pseudonym::PersonError;
 use sillok_client::read::ReadError;
 use sillok_client::transaction::BuildError;
 use sillok_client::trust::TrustError;
@@ -28,6 +33,8 @@ pub(crate) const EXIT_DEACTIVATED: u8 = 6;
 pub(crate) const EXIT_UNREACHABLE: u8 = 7;
 /// A write whose outcome is open.
 pub(crate) const EXIT_OPEN: u8 = 8;
+/// Verified, and the answer is no.
+pub(crate) const EXIT_NO: u8 = 9;
 /// Wrong usage (`EX_USAGE`).
 pub(crate) const EXIT_USAGE: u8 = 64;
 
@@ -176,5 +183,40 @@ impl From<SecretKeyError> for Failure {
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<TypeFileError> for Failure {
+    fn from(error: TypeFileError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<PersonError> for Failure {
+    fn from(error: PersonError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<DrawError> for Failure {
+    fn from(error: DrawError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<DeskError> for Failure {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Key(_) | DeskError::File { .. } | DeskError::OtherNetwork { .. } => {
+                Self::failed(error.to_string())
+            }
+            _ => Self::usage(error.to_string()),
+        }
     }
 }

@@ -4,9 +4,11 @@ use super::arguments::KeyCommand;
 use super::failure::{EXIT_OK, Failure};
 use super::output::Output;
 use serde_json::json;
+use sillok_client::holder::HolderKey;
 use sillok_client::identity::{
     Identity, IdentityKey, kind_name, parse_relationships, relationship_names,
 };
+use sillok_client::pseudonym::HandleSecret;
 use sillok_did_method::{DEVICE_RELATIONSHIPS, thumbprint};
 use sillok_proto::v1;
 
@@ -32,6 +34,27 @@ pub(crate) fn run(command: &KeyCommand, output: Output) -> Result<u8, Failure> {
             };
             identity.create(out)?;
             show(&identity, output)?;
+            output.note(format_args!("{} holds the only copy of the key", out.display()));
+        }
+        KeyCommand::Handles { out } => {
+            HandleSecret::generate()?.create(out)?;
+            output.value(&json!({ "file": out.display().to_string() }));
+            output.line(format_args!("{} {}", output.good("written to"), out.display()));
+            output.note("keep a copy where keys are kept: without it no person is found again");
+        }
+        KeyCommand::Enrollment { out, algorithm } => {
+            let key = HolderKey::enrollment((*algorithm).into())?;
+            key.create(out)?;
+            let public = key.secret.multikey()?;
+            output.value(&json!({
+                "file": out.display().to_string(),
+                "algorithm": key.secret.algorithm().name(),
+                "publicKeyMultibase": public,
+            }));
+            output.facts(&[
+                ("algorithm", key.secret.algorithm().name().to_owned()),
+                ("public key", public),
+            ]);
             output.note(format_args!("{} holds the only copy of the key", out.display()));
         }
         KeyCommand::Show { file } => show(&Identity::load(file)?, output)?,

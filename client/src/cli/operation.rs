@@ -1,7 +1,9 @@
 //! An operation in words, for who signs it and for who approves it.
 
 use super::read::did_text;
-use sillok_did_method::format_datetime;
+use sillok_client::credential_type::TypeFile;
+use sillok_client::words::{Word as _, word_of};
+use sillok_did_method::{format_datetime, multikey};
 use sillok_proto::{Hash, v1};
 use v1::change::Change;
 use v1::operation::Operation as Kind;
@@ -20,21 +22,15 @@ fn keys(network: &str, operator: &v1::Operator) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn time(ms: u64, none: &str) -> String {
+pub(super) fn time(ms: u64, none: &str) -> String {
     if ms == 0 { none.to_owned() } else { format_datetime(ms) }
 }
 
-fn resource(bytes: &[u8]) -> String {
+pub(super) fn resource(bytes: &[u8]) -> String {
     if bytes.is_empty() { "every one".to_owned() } else { hex::encode(bytes) }
 }
 
-/// The name of an action as it stands in the genesis.
-fn action(action: v1::Action) -> String {
-    let name = action.as_str_name().trim_start_matches("ACTION_");
-    name.to_ascii_lowercase().replace('_', "-")
-}
-
-fn hourly(limit: u32) -> String {
+pub(super) fn hourly(limit: u32) -> String {
     if limit == 0 { "any number".to_owned() } else { limit.to_string() }
 }
 
@@ -42,7 +38,7 @@ fn new_grant(network: &str, grant: Option<&v1::NewGrant>) -> Vec<(&'static str, 
     let Some(grant) = grant else { return vec![("grant", "none".to_owned())] };
     let mut facts = vec![
         ("organization", digest(network, &grant.organization)),
-        ("action", action(grant.action())),
+        ("action", grant.action().word()),
         ("resource", resource(&grant.resource)),
         ("from", time(grant.from_ms, "the block that orders it")),
         ("until", time(grant.until_ms, "open")),
@@ -60,7 +56,7 @@ fn ended_grant(network: &str, grant: Option<&v1::EndedGrant>) -> Vec<(&'static s
     let Some(grant) = grant else { return vec![("grant", "none".to_owned())] };
     vec![
         ("organization", digest(network, &grant.organization)),
-        ("action", action(grant.action())),
+        ("action", grant.action().word()),
         ("resource", resource(&grant.resource)),
         ("ends at", time(grant.at_ms, "the block that orders it")),
     ]
@@ -175,9 +171,7 @@ pub(super) fn describe(
             let mut facts = named("publish type", "publisher", &op.publisher);
             facts.push(("type", hex::encode(&op.r#type)));
             facts.push(("version", op.version.to_string()));
-            facts.push(("schema hash", hex::encode(&content.schema_hash)));
-            facts.push(("render hash", hex::encode(&content.render_hash)));
-            facts.push(("policy", format!("{:?}", content.policy.unwrap_or_default())));
+            facts.push(("content", format!("{:#}", TypeFile::of(&content).to_json())));
             facts
         }
         Some(Kind::CreateList(op)) => {
@@ -194,7 +188,7 @@ pub(super) fn describe(
             ("state", entry_state(op.state)),
             ("entries", op.indexes.len().to_string()),
             ("still taken until", time(op.grace_until_ms, "not at all")),
-            ("invalid from", time(op.invalid_from_ms, "the block that orders it")),
+            ("invalid since", time(op.invalid_from_ms, "the block that orders it")),
         ],
         Some(Kind::SetEnrollment(op)) => {
             let mut facts = named("set enrollment", "issuer", &op.issuer);
@@ -204,4 +198,50 @@ pub(super) fn describe(
         }
         None => vec![("operation", "none that this version knows; do not sign it".to_owned())],
     }
+}
+
+/// What the private content of a change says, for the desk, the holder and approvers. Handles are left out: they say
+/// nothing to people, and a log of a terminal is no place for them.
+pub(super) fn private_facts(
+    network: &str,
+    content: &v1::PrivateContent,
+) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(request) = &content.enrollment {
+        let key = |key: &v1::PublicKey| multikey(key).unwrap_or_else(|error| error.to_string());
+        facts.push(("change", word_of::<v1::EnrollmentChange>(request.change)));
+        facts.push((
+            "number",
+            if request.number == 0 { "whichever".to_owned() } else { request.number.to_string() },
+        ));
+        facts.extend(request.one_time_key.as_ref().map(|one| ("one-time key", key(one))));
+        facts.extend(request.enrollment_key.as_ref().map(|one| ("enrollment key", key(one))));
+        for (name, ms) in [
+            ("activated before", request.deadline_ms),
+            ("valid until", request.valid_until_ms),
+            ("old ones taken until", request.grace_until_ms),
+            ("entries invalid since", request.invalid_from_ms),
+        ] {
+            if ms != 0 {
+                facts.push((name, format_datetime(ms)));
+            }
+        }
+        if !request.new_handle.is_empty() {
+            facts.push(("moves", "to another handle".to_owned()));
+        }
+    }
+    facts.push(("acting role", digest(network, &content.acting_role)));
+    facts.push(("reason", word_of::<v1::Reason>(content.reason)));
+    facts.push(("channel", word_of::<v1::Channel>(content.channel)));
+    if content.assurance_level != 0 {
+        facts.push(("assurance level", word_of::<v1::AssuranceLevel>(content.assurance_level)));
+    }
+    if !content.organization_code.is_empty() {
+        facts.push(("person's organization", digest(network, &content.organization_code)));
+    }
+    let approvers: Vec<String> = content.approvers.iter().map(|one| digest(network, one)).collect();
+    if !approvers.is_empty() {
+        facts.push(("approvers", approvers.join("\n")));
+    }
+    facts
 }

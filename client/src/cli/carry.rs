@@ -1,0 +1,127 @@
+//! How a change gets to the ledger: shown, confirmed, submitted, and its receipt verified; or into a file, for others to
+//! sign.
+//!
+//! Nothing is submitted that was not shown. A script says `--yes`; a person is asked.
+
+use super::arguments::CarryArguments;
+use super::failure::{EXIT_FAILED, EXIT_OK, Failure};
+use super::output::Output;
+use super::{member, tx};
+use serde_json::{Map, Value, json};
+use sillok_client::identity::Identity;
+use sillok_client::read::{Client, Committed};
+use sillok_client::transaction::PartlySigned;
+use sillok_client::write::WriteError;
+use sillok_did_method::format_datetime;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+/// What a command says of its result.
+pub(super) struct Done {
+    /// In a word or two.
+    pub(super) what: &'static str,
+    /// Names and values.
+    pub(super) facts: Vec<(&'static str, String)>,
+}
+
+/// Who submits; `signer` where nobody else is named.
+pub(super) fn submitter(carry: &CarryArguments, signer: &Identity) -> Result<Identity, Failure> {
+    Ok(match &carry.submitter {
+        Some(path) => Identity::load(path)?,
+        None => signer.clone(),
+    })
+}
+
+/// Until when others may sign, where it goes into a file.
+pub(super) fn valid_until_ms(client: &Client, carry: &CarryArguments) -> Option<u64> {
+    carry.out.as_ref().map(|_| client.latest_valid_until_ms())
+}
+
+/// Asks whether to go on.
+pub(super) fn confirm(yes: bool, question: &str, output: Output) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if output.json || !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "nobody is there to confirm what was shown; say --yes to do it without asking",
+        ));
+    }
+    let _closed = write!(std::io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(EXIT_FAILED, "DECLINED", "not confirmed; nothing was sent"))
+    }
+}
+
+/// Shows the transaction, asks, submits it and prints the receipt; or writes it to a file. `None`: it was written.
+pub(super) async fn send(
+    client: &Client,
+    partly: PartlySigned,
+    submitter: &Identity,
+    carry: &CarryArguments,
+    done: &Done,
+    output: Output,
+) -> Result<Option<Committed>, Failure> {
+    if let Some(path) = &carry.out {
+        tx::write_new(path, &partly)?;
+        let until = format_datetime(partly.body().valid_until_ms);
+        let mut value = object(&done.facts);
+        value.insert("transactionId".to_owned(), partly.id().to_string().into());
+        value.insert("file".to_owned(), path.display().to_string().into());
+        value.insert("validUntil".to_owned(), until.clone().into());
+        output.value(&Value::Object(value));
+        output.line(format_args!(
+            "{} {}; it can be submitted until {until}",
+            output.good("written to"),
+            path.display(),
+        ));
+        output.note(format_args!(
+            "next, where the other keys are: sillok tx sign {path} --key FILE\nthen, here: sillok tx submit {path}",
+            path = path.display()
+        ));
+        return Ok(None);
+    }
+    tx::print(client.chain().network(), &partly, output);
+    output.line("");
+    confirm(carry.yes, "submit this?", output)?;
+    match client.bring(partly, submitter).await {
+        Ok(committed) => {
+            member::done(output, done.what, &done.facts, &committed);
+            Ok(Some(committed))
+        }
+        Err(error) if is_already(&error) => {
+            let mut value = object(&done.facts);
+            value.insert("already".to_owned(), true.into());
+            output.value(&Value::Object(value));
+            output.line(format_args!("{}; nothing was to be done", output.good("already so")));
+            output.note("that it is so already is the word of the node");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`send`], for a command that ends with it.
+pub(super) async fn finish(
+    client: &Client,
+    partly: PartlySigned,
+    submitter: &Identity,
+    carry: &CarryArguments,
+    done: &Done,
+    output: Output,
+) -> Result<u8, Failure> {
+    send(client, partly, submitter, carry, done, output).await?;
+    Ok(EXIT_OK)
+}
+
+fn is_already(error: &WriteError) -> bool {
+    let codes = ["ALREADY", "GRANT_EXISTS", "NOTHING_TO_WITHDRAW"];
+    error.problem().is_some_and(|problem| codes.contains(&problem.code.as_str()))
+}
+
+fn object(facts: &[(&'static str, String)]) -> Map<String, Value> {
+    facts.iter().map(|(name, value)| (name.replace(' ', "_"), json!(value))).collect()
+}

@@ -1,0 +1,612 @@
+//! `sillok status`: what a desk does to credentials, and what a verifier asks about them.
+//!
+//! A person comes in by a file, as the number of the issuer's register, and goes no further than the handle that the
+//! library makes of it. A one-time key is on disk before its public half is sent anywhere.
+
+use super::arguments::{
+    ActivateArguments, ApproveArguments, CarryArguments, CreateListArguments, DeskArguments,
+    EndArguments, Global, PersonArguments, ReinstateArguments, ReserveArguments, SetArguments,
+    StatusCommand, SubmitArguments, SuspendArguments,
+};
+use super::carry::{self, Done};
+use super::failure::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure};
+use super::output::Output;
+use super::{operation, session};
+use serde_json::{Map, Value, json};
+use sillok_client::desk::{
+    Application, Circumstances, EnrollmentStep, EntryDates, applications_from_json,
+    applications_to_json, approvals_from_json, approvals_to_json,
+};
+use sillok_client::holder::{HolderKey, Ticket};
+use sillok_client::identity::Identity;
+use sillok_client::keys::{SecretKey, random};
+use sillok_client::private_file;
+use sillok_client::pseudonym::{Handle, HandleSecret, Person};
+use sillok_client::read::Client;
+use sillok_client::transaction::OperationDraft;
+use sillok_did_method::{SUBMIT, format_datetime, from_multikey};
+use sillok_proto::{Hash, v1};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Longest list of people, in bytes.
+const PEOPLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Longest application, in bytes of JSON.
+const APPLICATION_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const APPLICATION: &str = "an application, as `sillok status … --out` writes it";
+const APPROVAL: &str = "an approval, as `sillok status approve` writes it";
+
+pub(crate) async fn run(
+    global: &Global,
+    command: &StatusCommand,
+    output: Output,
+) -> Result<u8, Failure> {
+    match command {
+        StatusCommand::CreateList(arguments) => create_list(global, arguments, output).await,
+        StatusCommand::Reserve(arguments) => reserve(global, arguments, false, output).await,
+        StatusCommand::Reissue(arguments) => reserve(global, arguments, true, output).await,
+        StatusCommand::Activate(arguments) => activate(global, arguments, output).await,
+        StatusCommand::Suspend(arguments) => suspend(global, arguments, output).await,
+        StatusCommand::Reinstate(arguments) => reinstate(global, arguments, output).await,
+        StatusCommand::End(arguments) => end(global, arguments, output).await,
+        StatusCommand::Set(arguments) => set(global, arguments, output).await,
+        StatusCommand::Approve(arguments) => approve(global, arguments, output).await,
+        StatusCommand::Submit(arguments) => submit(global, arguments, output).await,
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ lists
+
+async fn create_list(
+    global: &Global,
+    arguments: &CreateListArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let issuer = Identity::load(&arguments.issuer)?;
+    let submitter = carry::submitter(&arguments.carry, &issuer)?;
+    let client = session::client(global).await?;
+    let nonce = random::<16>()?;
+    let (draft, list) = OperationDraft::create_list(
+        &client.genesis_hash(),
+        &issuer.did,
+        &arguments.r#type,
+        &nonce,
+        arguments.capacity,
+        u32::try_from(arguments.max_age.as_secs()).unwrap_or(u32::MAX),
+    );
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let partly = client.authored(&issuer, vec![draft], &submitter.did, until_ms).await?;
+    let facts = vec![("list", list.to_string()), ("type", arguments.r#type.to_string())];
+    let done = Done { what: "list created", facts };
+    carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await
+}
+
+// ----------------------------------------------------------------------------------------------- people
+
+/// The text of a file or of standard input, which names people.
+fn people_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let wrong = |error: std::io::Error| {
+        Failure::failed(format!("{}: {error}; check the path", path.display()))
+    };
+    let read = |input: &mut dyn Read| {
+        let mut text = Zeroizing::new(String::new());
+        input.take(PEOPLE_BYTES_MAX).read_to_string(&mut text).map(|_| text)
+    };
+    if path == Path::new("-") {
+        read(&mut std::io::stdin().lock()).map_err(wrong)
+    } else {
+        read(&mut File::open(path).map_err(wrong)?).map_err(wrong)
+    }
+}
+
+fn people(path: &Path) -> Result<Vec<Person>, Failure> {
+    let text = people_text(path)?;
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(place, line)| {
+            Person::new(line).map_err(|error| {
+                Failure::usage(format!("{}, line {}: {error}", path.display(), place + 1))
+            })
+        })
+        .collect()
+}
+
+impl PersonArguments {
+    fn person(&self) -> Result<Person, Failure> {
+        let mut all = people(&self.person)?;
+        match (all.pop(), all.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => Err(Failure::usage(format!(
+                "{} names {} people; the change is about one, so write its number and nothing else",
+                self.person.display(),
+                if all.is_empty() { "no" } else { "several" }
+            ))),
+        }
+    }
+
+    /// The handle, and who it is for a second handle.
+    fn handle(&self) -> Result<(Handle, Person), Failure> {
+        let secret = HandleSecret::read(&self.handles)?;
+        let person = self.person()?;
+        Ok((secret.handle(&self.r#type, &person), person))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- changes
+
+fn circumstances(desk: &DeskArguments, role: &Identity) -> Circumstances {
+    Circumstances {
+        acting_role: role.did.clone(),
+        reason: desk.reason,
+        channel: desk.channel,
+        assurance_level: desk.level.map(Into::into),
+        organization: desk.organization.clone(),
+        approvers: desk.approver.clone(),
+    }
+}
+
+/// Of a change that loses a right: nothing is proved of the person, and nobody approves unless a limit is reached.
+fn loss(desk: &DeskArguments, role: &Identity) -> Circumstances {
+    Circumstances { assurance_level: None, ..circumstances(desk, role) }
+}
+
+/// A time this long from now, in whole seconds: what a QR says is what the ledger has.
+fn later(client: &Client, duration: Duration) -> u64 {
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let at_ms = client.options().clock.now_ms().saturating_add(duration_ms);
+    at_ms - at_ms % 1000
+}
+
+/// A key of a holder: whole in a file, or its public half on the command line.
+fn holder_key(text: &str) -> Result<(v1::PublicKey, Option<HolderKey>), Failure> {
+    if let Ok(public) = from_multikey(text) {
+        return Ok((public, None));
+    }
+    let key = HolderKey::read(Path::new(text))?;
+    Ok((key.secret.public().clone(), Some(key)))
+}
+
+/// Writes the changes for approvers, or submits them: signed by the role and by the holder's keys that are here.
+#[allow(clippy::too_many_arguments, reason = "everything that becomes of a change")]
+async fn go(
+    client: &Client,
+    role: &Identity,
+    applications: &[Application],
+    holder: &[&SecretKey],
+    carry: &CarryArguments,
+    done: Done,
+    output: Output,
+) -> Result<u8, Failure> {
+    if let Some(path) = &carry.out {
+        return write(client, applications, path, &done, output);
+    }
+    let submitter = carry::submitter(carry, role)?;
+    let mut partly = client.at_desk(role, applications, &submitter.did, None).await?;
+    for index in 0..applications.len() {
+        for key in holder {
+            if partly.holder_keys(index).contains(key.public()) {
+                partly.sign_holder(index, key)?;
+            }
+        }
+    }
+    carry::finish(client, partly, &submitter, carry, &done, output).await.map_err(hint)
+}
+
+/// What to do about a refusal, in words of the command line.
+fn hint(failure: Failure) -> Failure {
+    let number: Option<u32> = failure.fields.get("number").and_then(|text| text.parse().ok());
+    match (failure.code.as_str(), number) {
+        ("STALE_NUMBER", Some(number)) => {
+            failure.and(&format!("reserve with --number {}", number.saturating_add(1)))
+        }
+        ("APPROVAL_MISSING", _) => failure.and(
+            "name who approves with --approver DID --out FILE, then `sillok status approve` and `sillok status submit`",
+        ),
+        ("VELOCITY_LIMIT", _) => {
+            failure.and("have one more organization approve: --approver DID --out FILE")
+        }
+        _ => failure,
+    }
+}
+
+fn write(
+    client: &Client,
+    applications: &[Application],
+    path: &Path,
+    done: &Done,
+    output: Output,
+) -> Result<u8, Failure> {
+    private_file::create(path, &applications_to_json(&client.genesis_hash(), applications))?;
+    let network = client.chain().network().to_owned();
+    let mut approvers: Vec<String> = applications
+        .iter()
+        .flat_map(Application::missing)
+        .map(|one| super::read::did_text(&network, one))
+        .collect();
+    approvers.sort();
+    approvers.dedup();
+    let mut value: Map<String, Value> = done
+        .facts
+        .iter()
+        .map(|(name, text)| (name.replace(' ', "_"), text.clone().into()))
+        .collect();
+    value.insert("file".to_owned(), path.display().to_string().into());
+    value.insert("approvers".to_owned(), approvers.clone().into());
+    output.value(&Value::Object(value));
+    output.line(format_args!("{} {}", output.good("written to"), path.display()));
+    let path = path.display();
+    for approver in &approvers {
+        output.note(format_args!(
+            "next, at {approver}: sillok status approve {path} --role FILE --out FILE"
+        ));
+    }
+    output.note(format_args!("then, here: sillok status submit {path} --role FILE"));
+    Ok(EXIT_OK)
+}
+
+async fn reserve(
+    global: &Global,
+    arguments: &ReserveArguments,
+    ends_first: bool,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let (handle, person) = arguments.person.handle()?;
+    let credential_type = arguments.person.r#type;
+    let new_handle = arguments
+        .new_handles
+        .as_deref()
+        .map(HandleSecret::read)
+        .transpose()?
+        .map(|secret| secret.handle(&credential_type, &person));
+    let client = session::client(global).await?;
+    let deadline_ms = later(&client, arguments.activate_within);
+    let ticket = Ticket {
+        issuer: arguments.person.issuer.clone(),
+        credential_type,
+        number: arguments.number,
+        deadline_ms,
+    };
+    let one_time = HolderKey::one_time(arguments.algorithm.into(), ticket)?;
+    let step = EnrollmentStep::Reserve {
+        number: arguments.number,
+        one_time_key: one_time.secret.public().clone(),
+        deadline_ms,
+        valid_until_ms: later(&client, arguments.valid_for),
+        new_handle,
+    };
+    let (genesis_hash, issuer) = (client.genesis_hash(), &arguments.person.issuer);
+    let change = |circumstances: &Circumstances, step: &EnrollmentStep| {
+        Application::set_enrollment(
+            genesis_hash,
+            circumstances,
+            issuer,
+            &credential_type,
+            handle,
+            step,
+        )
+    };
+    let mut applications = Vec::new();
+    if ends_first {
+        let end = EnrollmentStep::End { number: 0, invalid_from_ms: 0 };
+        // Ending takes no approval, so that approvers sign one thing.
+        let circumstances = Circumstances { approvers: Vec::new(), ..loss(&arguments.desk, &role) };
+        applications.push(change(&circumstances, &end)?);
+    }
+    applications.push(change(&circumstances(&arguments.desk, &role), &step)?);
+    one_time.create(&arguments.qr)?;
+    let done = Done {
+        what: if ends_first { "ended and reserved" } else { "reserved" },
+        facts: vec![
+            ("number", arguments.number.to_string()),
+            ("activate before", format_datetime(deadline_ms)),
+            ("one-time key", arguments.qr.display().to_string()),
+        ],
+    };
+    let went = go(&client, &role, &applications, &[], &arguments.carry, done, output).await;
+    match went {
+        Ok(exit) => {
+            output.note(format_args!(
+                "show {} as a QR; what it holds works once, before {}",
+                arguments.qr.display(),
+                format_datetime(deadline_ms)
+            ));
+            Ok(exit)
+        }
+        Err(failure) => {
+            // It was refused, so the key is good for nothing.
+            if matches!(failure.exit, EXIT_FAILED | EXIT_USAGE) {
+                let _gone = fs::remove_file(&arguments.qr);
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn activate(
+    global: &Global,
+    arguments: &ActivateArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let (handle, _) = arguments.person.handle()?;
+    let (one_time_key, one_time) = holder_key(&arguments.qr)?;
+    let (enrollment_key, phone) = holder_key(&arguments.enrollment_key)?;
+    let ticket = one_time.as_ref().and_then(|key| key.ticket.as_ref());
+    if let Some(ticket) = ticket
+        && (ticket.issuer != arguments.person.issuer
+            || ticket.credential_type != arguments.person.r#type)
+    {
+        return Err(Failure::usage(
+            "the one-time key was handed out by another issuer, or for another type",
+        ));
+    }
+    let number = arguments
+        .number
+        .or_else(|| ticket.map(|ticket| ticket.number))
+        .ok_or_else(|| Failure::usage("say with --number which number was reserved"))?;
+    let client = session::client(global).await?;
+    let step = EnrollmentStep::Activate {
+        number,
+        one_time_key,
+        enrollment_key,
+        grace_until_ms: arguments.grace_until.unwrap_or(0),
+    };
+    let application = Application::set_enrollment(
+        client.genesis_hash(),
+        &circumstances(&arguments.desk, &role),
+        &arguments.person.issuer,
+        &arguments.person.r#type,
+        handle,
+        &step,
+    )?;
+    let done = Done { what: "activated", facts: vec![("number", number.to_string())] };
+    let holder: Vec<&SecretKey> =
+        [&one_time, &phone].into_iter().flatten().map(|key| &key.secret).collect();
+    if arguments.carry.out.is_none() && holder.len() < 2 {
+        return Err(Failure::usage(
+            "both keys of the holder sign; give their files, or --out for the phone to sign",
+        ));
+    }
+    go(&client, &role, &[application], &holder, &arguments.carry, done, output).await
+}
+
+async fn suspend(
+    global: &Global,
+    arguments: &SuspendArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let (handle, _) = arguments.person.handle()?;
+    let client = session::client(global).await?;
+    let application = Application::set_enrollment(
+        client.genesis_hash(),
+        &loss(&arguments.desk, &role),
+        &arguments.person.issuer,
+        &arguments.person.r#type,
+        handle,
+        &EnrollmentStep::Suspend { number: arguments.number },
+    )?;
+    let done = Done { what: "suspended", facts: Vec::new() };
+    go(&client, &role, &[application], &[], &arguments.carry, done, output).await
+}
+
+async fn reinstate(
+    global: &Global,
+    arguments: &ReinstateArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let (handle, _) = arguments.person.handle()?;
+    let (enrollment_key, phone) = holder_key(&arguments.enrollment_key)?;
+    let client = session::client(global).await?;
+    let application = Application::set_enrollment(
+        client.genesis_hash(),
+        &circumstances(&arguments.desk, &role),
+        &arguments.person.issuer,
+        &arguments.person.r#type,
+        handle,
+        &EnrollmentStep::Reinstate { number: arguments.number, enrollment_key },
+    )?;
+    let done = Done { what: "reinstated", facts: vec![("number", arguments.number.to_string())] };
+    let holder: Vec<&SecretKey> = phone.iter().map(|key| &key.secret).collect();
+    if arguments.carry.out.is_none() && holder.is_empty() {
+        return Err(Failure::usage(
+            "the key of the phone signs; give its file, or --out for the phone to sign",
+        ));
+    }
+    go(&client, &role, &[application], &holder, &arguments.carry, done, output).await
+}
+
+async fn end(global: &Global, arguments: &EndArguments, output: Output) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let (handle, _) = arguments.person.handle()?;
+    let client = session::client(global).await?;
+    let invalid_from_ms = arguments.invalid_from.unwrap_or(0);
+    let application = Application::set_enrollment(
+        client.genesis_hash(),
+        &loss(&arguments.desk, &role),
+        &arguments.person.issuer,
+        &arguments.person.r#type,
+        handle,
+        &EnrollmentStep::End { number: arguments.number, invalid_from_ms },
+    )?;
+    let done = Done { what: "ended", facts: Vec::new() };
+    go(&client, &role, &[application], &[], &arguments.carry, done, output).await
+}
+
+async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.desk.role)?;
+    let state = arguments.state.into();
+    let client = session::client(global).await?;
+    let indexes = arguments.index.clone();
+    let handles = match (&arguments.handles, &arguments.people) {
+        (Some(secret), Some(file)) => {
+            let secret = HandleSecret::read(secret)?;
+            let people = people(file)?;
+            if people.len() != indexes.len() {
+                return Err(Failure::usage(format!(
+                    "{} people for {} entries; write a number for each entry, one a line",
+                    people.len(),
+                    indexes.len()
+                )));
+            }
+            let credential_type = arguments.r#type.ok_or_else(|| {
+                Failure::usage("say with --type of which type the list is: handles are made for it")
+            })?;
+            people.iter().map(|one| Some(secret.handle(&credential_type, one))).collect()
+        }
+        _ => vec![None; indexes.len()],
+    };
+    let entries: Vec<(u32, Option<Handle>)> = indexes.iter().copied().zip(handles).collect();
+    let dates = EntryDates {
+        grace_until_ms: arguments.grace_until.unwrap_or(0),
+        invalid_from_ms: arguments.invalid_from.unwrap_or(0),
+    };
+    let application = Application::set_status(
+        client.genesis_hash(),
+        &circumstances(&arguments.desk, &role),
+        &arguments.list,
+        state,
+        &entries,
+        dates,
+    )?;
+    // In the order in which people were named: the caller must know whose entry is whose.
+    let shown: Vec<String> = indexes.iter().map(u32::to_string).collect();
+    let done = Done {
+        what: "set",
+        facts: vec![
+            ("list", arguments.list.to_string()),
+            ("state", state.as_str().to_ascii_lowercase()),
+            ("entries", shown.join(" ")),
+        ],
+    };
+    go(&client, &role, &[application], &[], &arguments.carry, done, output).await
+}
+
+// -------------------------------------------------------------------------------------------- approvals
+
+fn read_applications(client: &Client, path: &Path) -> Result<Vec<Application>, Failure> {
+    let text = private_file::read(path, APPLICATION, APPLICATION_BYTES_MAX)?;
+    Ok(applications_from_json(&text, client.genesis_hash())?)
+}
+
+async fn approve(
+    global: &Global,
+    arguments: &ApproveArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.role)?;
+    let client = session::client(global).await?;
+    let applications = read_applications(&client, &arguments.file)?;
+    let named: Vec<&Application> = applications.iter().filter(|one| one.names(&role.did)).collect();
+    if named.is_empty() {
+        return Err(Failure::usage(format!(
+            "the application does not name {} as an approver",
+            role.did
+        )));
+    }
+    let network = client.chain().network().to_owned();
+    let genesis_hash = client.genesis_hash();
+    for one in &named {
+        let mut facts = operation::describe(&network, &genesis_hash, one.operation());
+        facts.extend(operation::private_facts(&network, one.content()));
+        output.facts(&facts);
+        output.line("");
+    }
+    carry::confirm(arguments.yes, "approve this?", output)?;
+    let key = client.acting_key(&role, SUBMIT).await?;
+    let expires_ms = later(&client, arguments.within);
+    let approvals = named
+        .iter()
+        .map(|one| one.approve(&role.did, &key, expires_ms))
+        .collect::<Result<Vec<_>, _>>()?;
+    private_file::create(&arguments.out, &approvals_to_json(&genesis_hash, &role.did, &approvals))?;
+    output.value(&json!({
+        "approver": role.did.to_string(),
+        "approvals": approvals.len(),
+        "expires": format_datetime(expires_ms),
+        "file": arguments.out.display().to_string(),
+    }));
+    output.line(format_args!(
+        "{} in {}, until {}",
+        output.good("approved"),
+        arguments.out.display(),
+        format_datetime(expires_ms)
+    ));
+    output.note(format_args!(
+        "hand it back; next, at the desk: sillok status submit {} --approval {} --role FILE",
+        arguments.file.display(),
+        arguments.out.display()
+    ));
+    Ok(EXIT_OK)
+}
+
+async fn submit(
+    global: &Global,
+    arguments: &SubmitArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let role = Identity::load(&arguments.role)?;
+    let client = session::client(global).await?;
+    let mut applications = read_applications(&client, &arguments.file)?;
+    for path in &arguments.approval {
+        let text = private_file::read(path, APPROVAL, APPLICATION_BYTES_MAX)?;
+        for approval in approvals_from_json(&text, client.genesis_hash())? {
+            let one = applications.iter_mut().find(|one| one.is_approved_by(&approval));
+            let one = one.ok_or_else(|| {
+                Failure::usage(format!(
+                    "{} approves another application; have this one approved",
+                    path.display()
+                ))
+            })?;
+            one.merge(&approval)?;
+        }
+    }
+    let network = client.chain().network().to_owned();
+    let missing: Vec<String> = applications
+        .iter()
+        .flat_map(Application::missing)
+        .map(|one| super::read::did_text(&network, one))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::usage(format!(
+            "the approval of {} is missing; give it with --approval",
+            missing.join(" and of ")
+        )));
+    }
+    for one in &applications {
+        if one.content().acting_role != role.did.digest().0 {
+            let named = Hash::from_slice(&one.content().acting_role).unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "{} prepared this; give its identity file with --role",
+                super::read::did_text(&network, named)
+            )));
+        }
+    }
+    let submitter = carry::submitter(&arguments.carry, &role)?;
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let mut partly = client.at_desk(&role, &applications, &submitter.did, until_ms).await?;
+    for path in &arguments.holder_key {
+        let key = HolderKey::read(path)?;
+        let mut signed = false;
+        for index in 0..applications.len() {
+            if partly.holder_keys(index).contains(key.secret.public()) {
+                partly.sign_holder(index, &key.secret)?;
+                signed = true;
+            }
+        }
+        if !signed {
+            return Err(Failure::usage(format!(
+                "the application names another key than that in {}",
+                path.display()
+            )));
+        }
+    }
+    let done = Done { what: "done", facts: Vec::new() };
+    carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await.map_err(hint)
+}
