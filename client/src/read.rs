@@ -289,7 +289,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// What the state holds at these keys: of members, grants and figures, none twice, at most 64.
+    /// What the state holds at these keys: of members, grants, types, lists and figures, none twice, at
+    /// most 64.
     ///
     /// # Errors
     ///

@@ -1,7 +1,9 @@
-//! The leaves that say who may do what, each with its proof: members, operators, observers, proposals, grants, figures.
+//! The leaves that say who may do what, each with its proof: members, operators, observers, proposals, grants, figures,
+//! types of credentials, and which status lists there are.
 //!
-//! Deliberately not here: heads of DIDs, which the resolver serves whole; lists, of which no door serves one entry; and
-//! everything private (PROTOCOL §4.1, §6.4).
+//! Deliberately not here: heads of DIDs, which the resolver serves whole; chunks of lists and the dates of their entries,
+//! which come together or not at all, for a leaf of dates alone would tell which entry somebody looks up; and everything
+//! private (PROTOCOL §4.1, §6.4).
 
 use super::Api;
 use super::problem::{Refused, failed};
@@ -22,8 +24,14 @@ pub(super) fn public_keys(keys: &[Vec<u8>]) -> Result<Vec<TreeKey>, Refused> {
             keys.len()
         )));
     }
-    let served =
-        [LeafKind::Grant, LeafKind::Governance, LeafKind::Parameter].map(|kind| kind as u8);
+    let served = [
+        LeafKind::List,
+        LeafKind::Grant,
+        LeafKind::Type,
+        LeafKind::Governance,
+        LeafKind::Parameter,
+    ]
+    .map(|kind| kind as u8);
     let mut seen = BTreeSet::new();
     keys.iter()
         .map(|bytes| {
@@ -31,7 +39,7 @@ pub(super) fn public_keys(keys: &[Vec<u8>]) -> Result<Vec<TreeKey>, Refused> {
                 .ok_or_else(|| refuse(format!("a tree key has 32 bytes, not {}", bytes.len())))?;
             if !served.contains(&key.kind_nibble()) {
                 return Err(refuse(format!(
-                    "leaves of kind {} are not served here; ask for those of kinds 6, 8 and 9, and for DIDs the resolver",
+                    "leaves of kind {} are not served here; ask for those of kinds 3, 6, 7, 8 and 9, for chunks the status registry, and for DIDs the resolver",
                     key.kind_nibble()
                 )));
             }
@@ -80,8 +88,25 @@ mod tests {
     fn only_leaves_that_say_who_may_do_what_are_served() {
         let organization = Hash([1; 32]);
         let operator = TreeKey::operator(&organization);
-        assert_eq!(asked(&[operator, TreeKey::parameters()]), Ok(2));
-        for key in [TreeKey::did_head(&organization), TreeKey::new(LeafKind::Private, b"x")] {
+        let name = Hash([2; 32]);
+        let served = [
+            operator,
+            TreeKey::parameters(),
+            TreeKey::grant_index(&organization),
+            TreeKey::status_list(&name),
+            TreeKey::credential_type(&name),
+            TreeKey::type_version(&name, 1),
+        ];
+        assert_eq!(asked(&served), Ok(6));
+        let refused = [
+            TreeKey::did_head(&organization),
+            TreeKey::used_key(&name),
+            TreeKey::status_chunk(&name, 0),
+            TreeKey::entry_record(&name, 0),
+            TreeKey::enrollment(&organization, &name, &name),
+            TreeKey::approved(&name),
+        ];
+        for key in refused {
             assert!(asked(&[operator, key]).unwrap_err().contains("not served"));
         }
         assert!(asked(&[operator, operator]).unwrap_err().contains("twice"));
