@@ -67,6 +67,12 @@ pub enum Action {
         /// Whether a commit certificate vouches for the header. Then a panic in execution is ours, not the block's.
         certified: bool,
     },
+    /// Builds differ on this proposed block, for certain: a correct validator found it valid, and a correct one invalid. One
+    /// of its transactions is read differently (PROTOCOL II.3). Said once of a block; it may not have come here.
+    BuildsDiffer {
+        /// Header hash of the block.
+        header_hash: Hash,
+    },
     /// Persist in one atomic synced write: block, certificate, state, tip, evidence. Then answer with
     /// [`crate::Event::Committed`]. Always the last action of its list.
     Decide {

@@ -66,6 +66,12 @@ impl Checker {
             .map_or(0, |certificate| {
                 self.certificate(certificate.height.0, certificate.votes(&Vocabulary))
             }),
+            Some(Message::Refusal(refusal)) => codec::refusal_from(refusal).map_or(0, |refusal| {
+                let codec::Refusal { height, round, header, validator, signature } = refusal;
+                let message = statement::refusal(&self.genesis_hash, height, round, &header);
+                let near = height == self.memory.height();
+                usize::from(near && self.verify(validator, message, signature))
+            }),
             None => 0,
         }
     }

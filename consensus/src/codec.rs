@@ -254,6 +254,42 @@ pub(crate) fn proposal_without_block(proposal: &SignedProposal) -> v1::SignedPro
     }
 }
 
+// ---------------------------------------------------------------------------------- refusals
+
+/// That `validator` executed a proposed block and found it invalid.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) height: u64,
+    pub(crate) round: u32,
+    pub(crate) header: Hash,
+    pub(crate) validator: ValidatorKey,
+    pub(crate) signature: SignatureBytes,
+}
+
+pub(crate) fn refusal_from(refusal: &v1::SignedRefusal) -> Result<Refusal, MessageError> {
+    let statement =
+        refusal.statement.as_ref().ok_or(MessageError::Missing { field: "refusal statement" })?;
+    Ok(Refusal {
+        height: statement.height,
+        round: round_number(round(statement.round)?),
+        header: hash("header hash", &statement.header_hash)?,
+        validator: key("validator", &refusal.validator)?,
+        signature: signature(&refusal.signature)?,
+    })
+}
+
+pub(crate) fn refusal_to(refusal: &Refusal) -> v1::SignedRefusal {
+    v1::SignedRefusal {
+        statement: Some(v1::VoteStatement {
+            height: refusal.height,
+            round: refusal.round,
+            header_hash: refusal.header.to_vec(),
+        }),
+        validator: refusal.validator.0.to_vec(),
+        signature: refusal.signature.0.to_vec(),
+    }
+}
+
 // ------------------------------------------------------------------------------ certificates
 
 pub(crate) fn polka_from(

@@ -16,8 +16,9 @@ mod effects;
 
 use crate::action::{Action, FaultReason, HaltReason, Notice, RetireReason, TimerId, ValidationId};
 use crate::ahead::Checker;
+use crate::builds::Builds;
 use crate::clock;
-use crate::codec::{self, MessageError, SignedProposal, SignedVote};
+use crate::codec::{self, MessageError, Refusal, SignedProposal, SignedVote};
 use crate::config::{CheckedStart, HeightStart, HostConfig, SigningRecord, StartError};
 use crate::context::{
     BlockHeight, BlockValue, SignatureBytes, ValidatorKey, Validators, Vocabulary, round_number,
@@ -106,6 +107,7 @@ pub struct Host {
     next_validation: u64,
     faults: Faults,
     watch: Watch,
+    builds: Builds,
     vouched: Vouched,
     /// Entries of the record that a mutant replays too late.
     late_replay: Vec<Input<Vocabulary>>,
@@ -168,6 +170,7 @@ impl Host {
             next_validation: 0,
             faults: Faults::default(),
             watch: Watch::default(),
+            builds: Builds::default(),
             vouched: Vouched::default(),
             late_replay: Vec::new(),
             key_is_over: false,
@@ -577,6 +580,7 @@ impl Host {
         self.own_blocks.clear();
         self.late_replay.clear();
         self.watch.forget_below(next.height);
+        self.builds.clear();
         self.vouched.forget_below(next.height);
         self.faults.forgive();
         self.hold()
@@ -626,6 +630,7 @@ impl Host {
         let height = BlockHeight(self.start.height);
         let Ok(value) = codec::block_value(block) else { return Ok(()) };
         self.blocks.insert(value.id, value.block.clone());
+        self.builds.judged_here(value.id, true);
         self.process(Input::Propose(LocallyProposedValue { height, round, value }))
     }
 
@@ -638,15 +643,31 @@ impl Host {
         }
         if verdict != Verdict::Valid {
             // The proposal stays unfed, and the propose timeout makes the core prevote nil (Tendermint, line 57).
-            self.waiting.refuse(request);
+            if let Some((header, round)) = self.waiting.refuse(request)
+                && verdict != Verdict::Altered
+            {
+                self.effects.refuse(self.start.height, round, header);
+                self.builds.judged_here(header, false);
+                self.say_if_builds_differ(header);
+            }
             return Ok(());
         }
         let Some((value, proposals)) = self.waiting.accept(request) else { return Ok(()) };
         self.blocks.insert(value.id, value.block.clone());
+        self.builds.judged_here(value.id, true);
+        self.say_if_builds_differ(value.id);
         for proposal in proposals {
             self.feed_proposal(proposal, &value)?;
         }
         Ok(())
+    }
+
+    /// No vote says why it is for nil, so who finds a block invalid says so besides, and who proposes next leaves out what
+    /// is read differently (PROTOCOL II.3). What this node did itself it learns from no message.
+    fn say_if_builds_differ(&mut self, header_hash: Hash) {
+        if self.builds.differ_on(&header_hash, &self.start.validators) {
+            self.effects.push(Action::BuildsDiffer { header_hash });
+        }
     }
 
     /// Feeds a proposal with the block that was found valid, whatever bytes came beside this copy of it.
@@ -697,9 +718,31 @@ impl Host {
                     Err(error) => self.malformed(peer, &error),
                 }
             }
+            Some(Message::Refusal(refusal)) => match codec::refusal_from(&refusal) {
+                Ok(refusal) => self.on_refusal(peer, refusal),
+                Err(error) => self.malformed(peer, &error),
+            },
             None => self.malformed(peer, &MessageError::Missing { field: "message" }),
         }
         Ok(())
+    }
+
+    /// Of this height only: at another its block is of no use here.
+    fn on_refusal(&mut self, peer: Peer, refusal: Refusal) {
+        let Refusal { height, round, header, validator, signature } = refusal;
+        if height != self.start.height || round > self.newest_round(height) {
+            return;
+        }
+        let message = statement::refusal(&self.effects.config.genesis_hash, height, round, &header);
+        if !self.start.validators.contains(&validator)
+            || !self.effects.verify(validator, message, signature)
+        {
+            self.fault(peer, FaultReason::BadSignature { height, round });
+            return;
+        }
+        self.vouch(height, round, Said::Refusal(validator));
+        self.builds.refused(header, round, validator);
+        self.say_if_builds_differ(header);
     }
 
     fn on_vote(&mut self, peer: Peer, vote: SignedVote) -> Result<(), HaltReason> {
@@ -717,6 +760,13 @@ impl Host {
         self.vouch(height, round, said);
         self.look_for_ourselves(&vote);
         self.watch.note_vote(&vote);
+        if let (VoteType::Prevote, NilOrVal::Val(header)) = (vote.vote_type, vote.value)
+            && height == self.start.height
+            && round <= self.newest_round(height)
+        {
+            self.builds.prevoted(header, round, vote.validator);
+            self.say_if_builds_differ(header);
+        }
         if height == self.start.height && self.phase == Phase::Running {
             return self.feed(Input::Vote(vote));
         }

@@ -28,6 +28,7 @@ pub mod host;
 pub mod signature;
 
 mod ahead;
+mod builds;
 mod clock;
 mod context;
 mod early;

@@ -80,13 +80,15 @@ impl WaitingProposals {
         Some((BlockValue { id, block }, candidate.proposals))
     }
 
-    /// The verdict was another.
-    pub(crate) fn refuse(&mut self, request: ValidationId) {
-        for candidate in self.by_header.values_mut() {
-            for variant in &mut candidate.variants {
-                variant.refused |= variant.request == request;
-            }
+    /// The verdict was another. Says of which block, and of which round the first proposal of it was.
+    pub(crate) fn refuse(&mut self, request: ValidationId) -> Option<(Hash, u32)> {
+        let (header, candidate) = self.by_header.iter_mut().find(|(_, candidate)| {
+            candidate.variants.iter().any(|variant| variant.request == request)
+        })?;
+        for variant in &mut candidate.variants {
+            variant.refused |= variant.request == request;
         }
+        Some((*header, round_number(candidate.proposals.first()?.round)))
     }
 
     pub(crate) fn clear(&mut self) {

@@ -5,7 +5,7 @@
 
 use crate::context::{BlockHeight, BlockProposal, BlockVote, round_number};
 use arc_malachitebft_core_types::{NilOrVal, Round, VoteType};
-use sillok_ledger::{precommit_string, prevote_string, proposal_string};
+use sillok_ledger::{precommit_string, prevote_string, proposal_string, refusal_string};
 use sillok_proto::{Hash, v1};
 
 pub(crate) fn vote(genesis: &Hash, vote: &BlockVote) -> Vec<u8> {
@@ -39,6 +39,12 @@ pub(crate) fn proposal(genesis: &Hash, proposal: &BlockProposal) -> Vec<u8> {
 
 pub(crate) fn proposal_of(genesis: &Hash, statement: &v1::ProposalStatement) -> Vec<u8> {
     proposal_string(genesis, statement)
+}
+
+/// That a block was found invalid.
+pub(crate) fn refusal(genesis: &Hash, height: u64, round: u32, header: &Hash) -> Vec<u8> {
+    let statement = v1::VoteStatement { height, round, header_hash: header.to_vec() };
+    refusal_string(genesis, &statement)
 }
 
 pub(crate) fn proposal_statement(proposal: &BlockProposal) -> v1::ProposalStatement {

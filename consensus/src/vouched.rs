@@ -14,6 +14,7 @@ pub(crate) enum Said {
     Precommit(ValidatorKey),
     PolkaCertificate,
     RoundCertificate,
+    Refusal(ValidatorKey),
 }
 
 /// Of a height and round.

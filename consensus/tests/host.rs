@@ -9,7 +9,9 @@ use sillok_consensus::{
     OffenceKind, Peer, RetireReason, SignatureScheme, Signer, SigningRecord, StartError, TimerId,
     ValidationId, ValidatorKey, Verdict, verify_evidence_with,
 };
-use sillok_ledger::{header_hash, precommit_string, prevote_string, proposal_string};
+use sillok_ledger::{
+    header_hash, precommit_string, prevote_string, proposal_string, refusal_string,
+};
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::v1::wal_entry::Entry;
 use sillok_proto::{Hash, v1};
@@ -300,6 +302,118 @@ fn an_invalid_block_gets_nil_when_the_propose_timeout_ends() {
     assert!(votes(&actions).is_empty());
     let actions = host.handle(Event::TimerFired(timer(&begun, 1_000)), NOW_MS + 1_000);
     assert_eq!(votes(&actions), [(v1::VoteType::Prevote, 0, Vec::new())]);
+}
+
+/// A refusal by `by` of what `header` names, at height 5.
+fn refusal(by: usize, round: u32, header: Hash) -> v1::SignedRefusal {
+    let statement = v1::VoteStatement { height: 5, round, header_hash: header.to_vec() };
+    let signature = sign(by, &refusal_string(&GENESIS, &statement));
+    v1::SignedRefusal { statement: Some(statement), validator: key(by).to_vec(), signature }
+}
+
+fn differing(actions: &[Action]) -> Vec<Hash> {
+    let differ = |action: &Action| match action {
+        Action::BuildsDiffer { header_hash } => Some(*header_hash),
+        _ => None,
+    };
+    actions.iter().filter_map(differ).collect()
+}
+
+/// A host at height 5, and what executing the proposal of round 0 said there.
+fn judged(verdict: Verdict) -> (Host, Vec<Action>, Hash) {
+    let mut host = running();
+    let proposed = block(0, NOW_MS);
+    let actions = host.handle(proposal(0, 0, None, proposed.clone()), NOW_MS);
+    let request = requests(&actions)[0];
+    let actions = host.handle(Event::Validated { request, verdict }, NOW_MS);
+    (host, actions, id(&proposed))
+}
+
+fn invalid() -> Verdict {
+    Verdict::Invalid { reason: "another root".to_owned() }
+}
+
+#[test]
+fn who_finds_a_block_invalid_says_so_beside_its_vote() {
+    let (_, actions, header) = judged(invalid());
+    let said: Vec<_> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Broadcast(v1::ConsensusMessage { message: Some(Message::Refusal(said)) }) => {
+                Some(said.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, [refusal(US, 0, header)]);
+    // Other bytes beside the header are the doing of whoever sent them, and nothing is said of the block.
+    for verdict in [Verdict::Altered, Verdict::Valid] {
+        let (_, actions, _) = judged(verdict);
+        let refuses = |action: &Action| {
+            matches!(action, Action::Broadcast(message)
+                if matches!(message.message, Some(Message::Refusal(_))))
+        };
+        assert!(!actions.iter().any(refuses));
+    }
+}
+
+/// Of four, one may lie: it proposes what nobody accepts, and refuses what everybody does.
+#[test]
+fn builds_differ_only_where_correct_validators_contradict_each_other() {
+    // Valid here; one refusal may be a lie, two are not.
+    let (mut host, actions, header) = judged(Verdict::Valid);
+    assert!(differing(&actions).is_empty());
+    let refuse = |host: &mut Host, by, round| {
+        host.handle(message(Message::Refusal(refusal(by, round, header))), NOW_MS)
+    };
+    for actions in [refuse(&mut host, 1, 0), refuse(&mut host, 1, 1), refuse(&mut host, 1, 0)] {
+        assert!(differing(&actions).is_empty(), "one validator, however often it says so");
+    }
+    assert_eq!(differing(&refuse(&mut host, 2, 0)), [header]);
+    assert!(differing(&refuse(&mut host, 0, 0)).is_empty(), "it is said once");
+
+    // Invalid here: refusals of others are no news, two who accept it are.
+    let (mut host, _, header) = judged(invalid());
+    for by in [1, 2] {
+        let actions = host.handle(message(Message::Refusal(refusal(by, 0, header))), NOW_MS);
+        assert!(differing(&actions).is_empty());
+    }
+    assert!(differing(&host.handle(prevote(0, 0, Some(header)), NOW_MS)).is_empty());
+    assert!(differing(&host.handle(prevote(1, 0, None), NOW_MS)).is_empty());
+    assert_eq!(differing(&host.handle(prevote(2, 0, Some(header)), NOW_MS)), [header]);
+
+    // Not executed here: two of each.
+    let mut host = running();
+    let header = Hash([7; 32]);
+    for by in [0, 1] {
+        assert!(differing(&host.handle(prevote(by, 0, Some(header)), NOW_MS)).is_empty());
+    }
+    let actions = host.handle(message(Message::Refusal(refusal(2, 0, header))), NOW_MS);
+    assert!(differing(&actions).is_empty());
+    let actions = host.handle(message(Message::Refusal(refusal(1, 0, header))), NOW_MS);
+    assert_eq!(differing(&actions), [header]);
+}
+
+#[test]
+fn a_refusal_is_a_validators_and_of_this_height() {
+    let header = Hash([7; 32]);
+    let tell = |refusal| {
+        let actions = running().handle(message(Message::Refusal(refusal)), NOW_MS);
+        let passed_on = actions.iter().any(|action| matches!(action, Action::Vouch));
+        (passed_on, faults(&actions))
+    };
+    let bad = vec![FaultReason::BadSignature { height: 5, round: 0 }];
+    assert_eq!(tell(refusal(1, 0, header)), (true, Vec::new()));
+    assert_eq!(tell(refusal(9, 0, header)), (false, bad.clone()), "a stranger");
+    let other = v1::SignedRefusal { validator: key(2).to_vec(), ..refusal(1, 0, header) };
+    assert_eq!(tell(other), (false, bad), "in another's name");
+    assert_eq!(tell(refusal(1, 99, header)), (false, Vec::new()), "a round nobody is near");
+    let mut later = refusal(1, 0, header);
+    later.statement.as_mut().unwrap().height = 6;
+    assert_eq!(tell(later), (false, Vec::new()), "its block is of no use here");
+    let mut nil = refusal(1, 0, header);
+    nil.statement.as_mut().unwrap().header_hash.clear();
+    assert!(matches!(tell(nil).1[..], [FaultReason::Malformed { .. }]), "of no block");
 }
 
 #[test]

@@ -270,6 +270,12 @@ pub fn proposal_string(genesis_hash: &Hash, statement: &v1::ProposalStatement) -
     Tag::SignProposal.signed_string(genesis_hash, &encode(statement))
 }
 
+/// The string of a refusal.
+#[must_use]
+pub fn refusal_string(genesis_hash: &Hash, statement: &v1::VoteStatement) -> Vec<u8> {
+    Tag::SignRefusal.signed_string(genesis_hash, &encode(statement))
+}
+
 /// Checks that more than two thirds of `set` precommitted to `header`, and that `set` is the one it names.
 ///
 /// Every signature present must hold, not only enough of them: a certificate with a false signature is nobody's honest

@@ -68,7 +68,8 @@ pub mod snapshot;
 
 pub use admit::{Effects, Frame, Replay, SignatureVerifier, VerifyEach};
 pub use certificate::{
-    header_hash, precommit_string, prevote_string, proposal_string, quorum, validator_set_hash,
+    header_hash, precommit_string, prevote_string, proposal_string, quorum, refusal_string,
+    validator_set_hash,
 };
 pub use error::{AdmissionError, BlockError, Retry, StatusError};
 #[cfg(feature = "tree")]

@@ -7,6 +7,7 @@
 use crate::ledger::{BuiltBlock, Ledger};
 use crate::mempool::Pending;
 use crate::storage::StorageError;
+use crate::suspects::Suspects;
 use prost::Message;
 use sillok_consensus::{Event, HeightStart, ValidationId, ValidatorKey, Verdict};
 use sillok_ledger::mutant::{Mutant, is};
@@ -23,18 +24,11 @@ use std::sync::Arc;
 pub const ROUNDS_BEFORE_LEAVING_OUT: u32 = 2;
 /// After this many it proposes an empty block.
 pub const ROUNDS_BEFORE_EMPTY: u32 = 4;
-/// For at most this many heights a proposer leaves out, the first time, what may have failed rounds. Each transaction for
-/// a number of its own: so those that stood beside the one at fault come back without it, and are ordered.
-const HEIGHTS_LEFT_OUT: u64 = 16;
-/// For this many from the second time on: longer than most transactions live.
-const HEIGHTS_LEFT_OUT_AGAIN: u64 = 4_096;
 /// Room for the envelope and the certificates around blocks in an answer, in bytes.
 const SYNC_ENVELOPE_BYTES: usize = 256 * 1024;
 /// Most blocks in an answer.
 const SYNC_BLOCKS_MAX: u32 = 64;
 
-/// Most transactions suspected at once; their submitters are accredited, so this many is no accident.
-const SUSPECTS_MAX: usize = 10_000;
 /// Certificates that are looked through at start: one of them holds our signature if we took part lately.
 const RECENT_CERTIFICATES: u64 = 16;
 
@@ -65,39 +59,14 @@ pub struct Application {
     proposer: Option<[u8; 32]>,
     /// Outcomes of undecided blocks, by block hash, never as "the pending state" (PROTOCOL II.2).
     outcomes: BTreeMap<Hash, Outcome>,
-    /// Transactions of the proposals seen at this height.
-    proposed: BTreeSet<Hash>,
-    /// What we proposed at this height: block, and its transactions.
-    own: BTreeMap<Hash, Vec<Hash>>,
-    /// Transactions on which builds may not agree.
-    suspects: BTreeMap<Hash, Suspect>,
-    /// Transactions left out of our proposals, and the height until which: else one transaction that two builds read
-    /// differently would cost rounds at every height until its time is over (PROTOCOL II.3).
-    left_out: BTreeMap<Hash, u64>,
-}
-
-/// Why a transaction may be one that builds read differently. One proposer's word is worth nothing: a liar can make a
-/// block that disagrees of any transactions, and must not have them left out.
-#[derive(Debug, Default)]
-struct Suspect {
-    /// Who built a block of it on which this build disagrees; ourselves, if a block of ours with it was not decided.
-    builders: BTreeSet<Vec<u8>>,
-    /// Executing it panicked here.
-    panics: bool,
-    /// It lost a round since it was left out last.
-    fresh: bool,
-    /// How often it was left out.
-    times: u32,
-    /// Until this height it is remembered.
-    until: u64,
-}
-
-impl Suspect {
-    /// Whether somebody correct is among those who lost a round with it.
-    fn is_left_out(&self, own: Option<&[u8; 32]>, faulty_max: usize) -> bool {
-        let others = self.builders.iter().any(|key| own.is_none_or(|own| key != own));
-        self.panics || (others && self.builders.len() > faulty_max)
-    }
+    /// The blocks proposed at this height, by ourselves or others, good or bad: the ids of the transactions of each.
+    blocks: BTreeMap<Hash, Vec<Hash>>,
+    /// Those of them that we built.
+    own: BTreeSet<Hash>,
+    /// Those on which builds differ, whether they have come here or not.
+    differing: BTreeSet<Hash>,
+    /// What may have made rounds fail, and is left out of our proposals.
+    suspects: Suspects,
 }
 
 /// A block to be built; runs on any thread.
@@ -192,10 +161,10 @@ impl Application {
             ledger,
             proposer,
             outcomes: BTreeMap::new(),
-            proposed: BTreeSet::new(),
-            own: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            left_out: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            own: BTreeSet::new(),
+            differing: BTreeSet::new(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -208,9 +177,9 @@ impl Application {
     /// [`sillok_consensus::Action::Build`].
     #[must_use]
     pub fn build(&self, height: u64, round: u32) -> BuildJob {
-        let mut left_out: BTreeSet<Hash> = self.left_out.keys().copied().collect();
+        let mut left_out = self.suspects.left_out();
         if round >= ROUNDS_BEFORE_LEAVING_OUT {
-            left_out.extend(&self.proposed);
+            left_out.extend(self.blocks.values().flatten());
         }
         BuildJob {
             ledger: self.ledger.clone(),
@@ -229,8 +198,8 @@ impl Application {
             Ok((block, outcome)) => {
                 if height == outcome.header.height && height == self.ledger.tip().height() + 1 {
                     let ids: Vec<Hash> = outcome.transactions.iter().map(|leaf| leaf.id).collect();
-                    self.proposed.extend(&ids);
-                    self.own.insert(outcome.hash, ids);
+                    self.blocks.insert(outcome.hash, ids);
+                    self.own.insert(outcome.hash);
                     self.outcomes.insert(outcome.hash, outcome);
                 }
                 Some(Event::Built { height, round, block: Arc::new(block) })
@@ -262,22 +231,21 @@ impl Application {
         let Validated { request, height, hash, builder, certified, proposed, result } = validated;
         // Late answers are of a height that is over.
         let current = height == self.ledger.tip().height() + 1;
-        let panics = matches!(&result, Err(BlockError::Panicked));
         let disagrees = match &result {
             Ok(outcome) => outcome.hash != hash,
+            Err(BlockError::Panicked) => true,
             Err(BlockError::Header { field, .. }) => *field == "state_root",
             Err(_) => false,
         };
         if current {
-            if disagrees || panics {
-                for id in &proposed {
-                    let suspect = self.suspect(*id, height);
-                    suspect.panics |= panics;
-                    suspect.builders.insert(builder.clone());
-                }
+            if disagrees {
+                self.suspects.failed(&proposed, &builder, height);
             }
             // Also of blocks that were refused: theirs are the ones that may have failed (PROTOCOL II.3).
-            self.proposed.extend(proposed);
+            if !proposed.is_empty() {
+                self.blocks.insert(hash, proposed);
+                self.leave_out_if_known(hash);
+            }
         }
         let verdict = match result {
             Ok(outcome) if outcome.hash == hash => {
@@ -303,47 +271,37 @@ impl Application {
         Ok(Event::Validated { request, verdict })
     }
 
-    fn suspect(&mut self, id: Hash, height: u64) -> &mut Suspect {
-        if self.suspects.len() >= SUSPECTS_MAX {
-            self.suspects.clear();
+    /// [`sillok_consensus::Action::BuildsDiffer`]: its transactions are left out from the next proposal on.
+    pub fn on_builds_differ(&mut self, header_hash: Hash) {
+        if !is(Mutant::SuspectsNotLeftOut) && self.differing.insert(header_hash) {
+            self.leave_out_if_known(header_hash);
         }
-        let suspect = self.suspects.entry(id).or_default();
-        suspect.until = height.saturating_add(HEIGHTS_LEFT_OUT_AGAIN);
-        // What others make of it while we leave it out says nothing new of those beside it.
-        suspect.fresh = !self.left_out.contains_key(&id);
-        suspect
     }
 
-    /// After a decision: what builds read differently is in no proposal of ours for a while, or it would cost rounds at
-    /// every height until its time is over (PROTOCOL II.3).
-    fn leave_out_suspects(&mut self, decided: &Hash, height: u64) {
+    /// Executed or built here; what is said of a block may come before the block.
+    fn leave_out_if_known(&mut self, block: Hash) {
+        if let Some(ids) = self.blocks.get(&block).filter(|_| self.differing.contains(&block)) {
+            self.suspects.builds_differ(ids, self.ledger.tip().height() + 1);
+            self.ledger.leave_out(self.suspects.left_out());
+        }
+    }
+
+    /// After a decision.
+    fn end_height(&mut self, decided: &Hash, height: u64) {
+        let own = self.proposer;
+        let blocks = std::mem::take(&mut self.blocks);
+        for block in std::mem::take(&mut self.own).iter().filter(|block| *block != decided) {
+            if let (Some(own), Some(ids)) = (&own, blocks.get(block)) {
+                self.suspects.failed(ids, own, height);
+            }
+        }
+        self.differing.clear();
         if is(Mutant::SuspectsNotLeftOut) {
-            return self.own.clear();
+            return;
         }
-        for (block, ids) in std::mem::take(&mut self.own) {
-            if let Some(own) = self.proposer.filter(|_| block != *decided) {
-                for id in ids {
-                    self.suspect(id, height).builders.insert(own.to_vec());
-                }
-            }
-        }
-        self.suspects.retain(|_, suspect| suspect.until > height);
-        self.left_out.retain(|_, until| *until > height);
         let faulty_max = certificate::faulty_max(self.ledger.tip().validators.validators.len());
-        for (id, suspect) in &mut self.suspects {
-            // Who disagrees stays known; that it lost one more round must be seen anew.
-            if suspect.fresh && suspect.is_left_out(self.proposer.as_ref(), faulty_max) {
-                suspect.fresh = false;
-                let heights = if suspect.times == 0 {
-                    1 + u64::from(id.0[0]) % HEIGHTS_LEFT_OUT
-                } else {
-                    HEIGHTS_LEFT_OUT_AGAIN
-                };
-                suspect.times = suspect.times.saturating_add(1);
-                self.left_out.insert(*id, height.saturating_add(heights));
-            }
-        }
-        self.ledger.leave_out(self.left_out.keys().copied().collect());
+        self.suspects.decided(height, own.as_ref().map(<[u8; 32]>::as_slice), faulty_max);
+        self.ledger.leave_out(self.suspects.left_out());
     }
 
     /// [`sillok_consensus::Action::Decide`]: persists, and says what the host is told next, in this order.
@@ -385,8 +343,7 @@ impl Application {
             tracing::warn!(event = "evidence", height, kind = ?piece, "a validator signed two things");
         }
         self.outcomes.clear();
-        self.proposed.clear();
-        self.leave_out_suspects(&hash, height);
+        self.end_height(&hash, height);
         // First, or the next height begins for what this block has just taken, and is empty.
         let pending = *self.ledger.watch_pending().borrow();
         Ok(vec![Event::TransactionsPending(pending), Event::Committed { next: height_start(&tip) }])
@@ -501,30 +458,4 @@ pub fn blocks(
         response.blocks.push(decided);
     }
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn suspect(builders: &[u8], panics: bool) -> Suspect {
-        let builders = builders.iter().map(|key| vec![*key; 32]).collect();
-        Suspect { builders, panics, ..Suspect::default() }
-    }
-
-    #[test]
-    fn no_f_liars_have_a_transaction_left_out() {
-        let own = [9; 32];
-        for faulty_max in 0..3_usize {
-            let liars: Vec<u8> = (1..=3).take(faulty_max).collect();
-            assert!(!suspect(&liars, false).is_left_out(Some(&own), faulty_max));
-            // One more who disagrees is correct, and so is this node, whose own block was not decided.
-            let more = [liars.as_slice(), &[7]].concat();
-            assert!(suspect(&more, false).is_left_out(Some(&own), faulty_max));
-            let ourselves = [liars.as_slice(), &[9]].concat();
-            let left_out = suspect(&ourselves, false).is_left_out(Some(&own), faulty_max);
-            assert_eq!(left_out, !liars.is_empty(), "a slow round of ours alone is nothing");
-        }
-        assert!(suspect(&[], true).is_left_out(None, 1), "what panics here is left out here");
-    }
 }

@@ -25,6 +25,7 @@ pub mod join;
 pub mod ordering;
 pub mod signing_record;
 pub mod standing;
+mod suspects;
 pub mod validator_key;
 
 pub mod storage;

@@ -560,6 +560,15 @@ impl Ordering {
                 Action::Validate { request, block, certified } => {
                     self.validate(request, block, certified);
                 }
+                Action::BuildsDiffer { header_hash } => {
+                    tracing::warn!(
+                        event = "builds_differ",
+                        block = %header_hash,
+                        "validators do not agree on a proposed block; its transactions are left out for a while, and all \
+                         operators should run one release"
+                    );
+                    self.application.on_builds_differ(header_hash);
+                }
                 Action::Decide { block, certificate, evidence } => {
                     let next = self.application.decide(&block, &certificate, &evidence)?;
                     self.events.extend(next);

@@ -97,11 +97,13 @@ pub enum Tag {
     SignPrecommit,
     /// Signed by proposers: [`crate::v1::ProposalStatement`].
     SignProposal,
+    /// Signed by validators that found a block invalid: [`crate::v1::VoteStatement`].
+    SignRefusal,
 }
 
 impl Tag {
     /// Every tag, in the order of the enum.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Genesis,
         Self::Key,
         Self::Document,
@@ -131,6 +133,7 @@ impl Tag {
         Self::SignPrevote,
         Self::SignPrecommit,
         Self::SignProposal,
+        Self::SignRefusal,
     ];
 
     /// The ASCII string that stands before the hashed or signed bytes.
@@ -166,6 +169,7 @@ impl Tag {
             Self::SignPrevote => "sillok/v1/sign/prevote",
             Self::SignPrecommit => "sillok/v1/sign/precommit",
             Self::SignProposal => "sillok/v1/sign/proposal",
+            Self::SignRefusal => "sillok/v1/sign/refusal",
         }
     }
 

@@ -91,6 +91,14 @@ proptest! {
     }
 
     #[test]
+    fn a_refusal_says_the_same_in_both_forms(mut vote in any_vote()) {
+        vote.statement.as_mut().unwrap().header_hash.resize(32, 1);
+        let v1::SignedVote { statement, validator, signature, .. } = vote;
+        let refusal = v1::SignedRefusal { statement, validator, signature };
+        prop_assert_eq!(refusal_to(&refusal_from(&refusal).unwrap()), refusal);
+    }
+
+    #[test]
     fn a_proposal_says_the_same_in_both_forms(proposal in any_proposal()) {
         prop_assert_eq!(proposal_to(&proposal_from(proposal.clone()).unwrap()), proposal);
     }
@@ -126,6 +134,7 @@ proptest! {
                 Some(Message::RoundCertificate(certificate)) => {
                     drop(round_certificate_from(&certificate, 4));
                 }
+                Some(Message::Refusal(refusal)) => drop(refusal_from(&refusal)),
                 None => {}
             }
         }

@@ -257,6 +257,18 @@ impl Effects {
         Ok(SignatureBytes(signer.sign(message)))
     }
 
+    /// Signs and lets out that a block was found invalid. It contradicts nothing that could be signed besides, so neither the
+    /// guard nor the record is asked.
+    pub(crate) fn refuse(&mut self, height: u64, round: u32, header: Hash) {
+        let Some(signer) = self.config.signer.clone().filter(|_| self.votes) else { return };
+        let message = statement::refusal(&self.config.genesis_hash, height, round, &header);
+        let validator = ValidatorKey(signer.public_key());
+        let signature = SignatureBytes(signer.sign(&message));
+        let refusal = codec::Refusal { height, round, header, validator, signature };
+        let refusal = v1::consensus_message::Message::Refusal(codec::refusal_to(&refusal));
+        self.release(codec::wrap(refusal));
+    }
+
     fn sign_vote(&mut self, vote: &BlockVote) -> Result<SignatureBytes, HaltReason> {
         let round = round_number(vote.round);
         let what = Statement::vote(vote.vote_type, vote.height.0, round, &vote.value);

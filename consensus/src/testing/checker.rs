@@ -277,6 +277,7 @@ fn statements_of(message: &v1::ConsensusMessage, key: ValidatorKey) -> Vec<Said>
         Some(Message::RoundCertificate(certificate)) => {
             certificate.votes.iter().filter_map(|vote| of_vote(vote, key)).collect()
         }
-        None => Vec::new(),
+        // It contradicts no vote, and no record holds it.
+        Some(Message::Refusal(_)) | None => Vec::new(),
     }
 }

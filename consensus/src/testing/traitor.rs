@@ -5,7 +5,7 @@
 
 use super::random::Random;
 use crate::signature::Signer;
-use sillok_ledger::header_hash;
+use sillok_ledger::{header_hash, refusal_string};
 use sillok_proto::v1::consensus_message::Message;
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::BTreeMap;
@@ -157,6 +157,10 @@ impl Traitor {
                 let validator = self.victims[random.index(self.victims.len())].clone();
                 sent.push(wrap(Message::Vote(v1::SignedVote { validator, ..vote.clone() })));
             }
+            if self.is(Behavior::Forge) && random.chance(300) {
+                self.sinned(Behavior::Forge);
+                sent.extend(self.refuse(vote, signer, random));
+            }
             if self.is(Behavior::Flood) && random.chance(300) {
                 self.sinned(Behavior::Flood);
                 sent.extend(self.flood(vote, signer, random));
@@ -234,6 +238,31 @@ impl Traitor {
             _ => vec![proposal.clone()],
         };
         sent.into_iter().map(|proposal| wrap(Message::Proposal(proposal))).collect()
+    }
+
+    /// Refuses a block that is good, in its own name and with its own signature in another's.
+    fn refuse(
+        &self,
+        vote: &v1::SignedVote,
+        signer: &dyn Signer,
+        random: &mut Random,
+    ) -> Vec<v1::ConsensusMessage> {
+        let Some(statement) = &vote.statement else { return Vec::new() };
+        let seen = self.seen.get(&(statement.height, statement.round));
+        let Some(header_hash) = seen.and_then(|seen| seen.first()).cloned() else {
+            return Vec::new();
+        };
+        let statement = v1::VoteStatement { header_hash, ..statement.clone() };
+        let signature = signer.sign(&refusal_string(&self.genesis, &statement)).to_vec();
+        let mut names = vec![vote.validator.clone()];
+        if !self.victims.is_empty() && random.chance(300) {
+            names.push(self.victims[random.index(self.victims.len())].clone());
+        }
+        let refuse = |validator: Vec<u8>| {
+            let (statement, signature) = (Some(statement.clone()), signature.clone());
+            wrap(Message::Refusal(v1::SignedRefusal { statement, validator, signature }))
+        };
+        names.into_iter().map(refuse).collect()
     }
 
     /// Votes of rounds and of a height nobody is at, all well signed.

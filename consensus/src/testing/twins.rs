@@ -27,6 +27,10 @@ pub fn height_and_round(message: &v1::ConsensusMessage) -> (u64, u32) {
             .map_or((0, 0), |statement| (statement.height, statement.round)),
         Some(Message::PolkaCertificate(certificate)) => (certificate.height, certificate.round),
         Some(Message::RoundCertificate(certificate)) => (certificate.height, certificate.round),
+        Some(Message::Refusal(refusal)) => refusal
+            .statement
+            .as_ref()
+            .map_or((0, 0), |statement| (statement.height, statement.round)),
         None => (0, 0),
     }
 }

@@ -822,6 +822,8 @@ impl World {
                 let at = self.now_us + self.work_us();
                 self.schedule(at, Happening::Verdict { node, life, request, block });
             }
+            // The toy ledger has one build.
+            Action::BuildsDiffer { .. } => {}
             Action::Decide { block, certificate, evidence } => {
                 self.counts.evidence += evidence.len() as u64;
                 for evidence in &evidence {

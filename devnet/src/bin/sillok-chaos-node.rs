@@ -108,6 +108,7 @@ fn faults(cli: &Cli, directory: &Path) -> anyhow::Result<Faults> {
     let execution = ExecutionFault {
         panics_on: id(&cli.panic_on)?,
         other_root_on: id(&cli.other_root_on)?,
+        other_root: [0xff; 32],
         ..ExecutionFault::default()
     };
     let outgoing = cli.behave.map(|fault| traitor(fault, directory)).transpose()?;

@@ -611,6 +611,7 @@ fn statements_of(message: &v1::ConsensusMessage) -> Vec<Said<'_>> {
         Some(Message::RoundCertificate(certificate)) => {
             certificate.votes.iter().filter_map(of_vote).collect()
         }
-        None => Vec::new(),
+        // It contradicts no vote, and no record holds it.
+        Some(Message::Refusal(_)) | None => Vec::new(),
     }
 }

@@ -12,8 +12,10 @@ use sillok_ledger::certificate::faulty_max;
 pub enum Poison {
     /// Executing it panics on every node.
     Panics,
-    /// Half of the validators computes another state root.
+    /// Half of the validators runs a build that computes another state root.
     OtherRoot,
+    /// Each of that half computes a root of its own, as a build does that depends on chance.
+    OwnRoots,
 }
 
 /// A change of the members that the operators want.
@@ -178,6 +180,11 @@ pub const FAST: Timeouts = Timeouts {
     max_ms: 2_000,
 };
 
+/// Builds that differ agree with each other in every other seed.
+const fn other_root(seed: u64) -> Poison {
+    if seed.is_multiple_of(2) { Poison::OtherRoot } else { Poison::OwnRoots }
+}
+
 fn pick<T: Copy>(random: &mut Random, values: &[T]) -> T {
     values[random.index(values.len())]
 }
@@ -232,7 +239,7 @@ impl Scenario {
         if random.chance(40) {
             // Nothing but a transaction that the software cannot bear: then it is known how many rounds it costs.
             scenario.validators = pick(random, &[4, 4, 5, 7]);
-            scenario.faults.poison = Some(pick(random, &[Poison::Panics, Poison::OtherRoot]));
+            scenario.faults.poison = Some(pick(random, &[Poison::Panics, other_root(seed)]));
             scenario.faults.until_us = 1_000_000;
             scenario.transaction_every_us = pick(random, &[8_000, 25_000]);
             return scenario;
@@ -319,9 +326,18 @@ impl Scenario {
         // One build that computes another root is a fault of many, and leaves no room for others.
         if random.chance(150) {
             let alone = left.len() == self.validators && self.faults.changes.is_empty();
-            self.faults.poison =
-                Some(if alone && random.chance(500) { Poison::OtherRoot } else { Poison::Panics });
+            self.faults.poison = Some(if alone && random.chance(500) {
+                other_root(self.seed)
+            } else {
+                Poison::Panics
+            });
         }
+    }
+
+    /// How many validators, the first ones, read poison differently.
+    #[must_use]
+    pub const fn misreading(&self) -> usize {
+        self.validators / 2
     }
 
     /// Nothing at all goes wrong: then no round may be lost.

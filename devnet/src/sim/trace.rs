@@ -72,6 +72,7 @@ impl Trace {
             Action::PeerFault { peer, reason } => {
                 self.mix_bytes(&peer.0).mix_bytes(reason.to_string().as_bytes())
             }
+            Action::BuildsDiffer { header_hash } => self.mix_bytes(&header_hash.0),
             Action::Disconnect { peer } => self.mix_bytes(&peer.0),
             Action::StopSigning { reason } => self.mix_bytes(reason.to_string().as_bytes()),
             Action::DestroyKey { last_height } => self.mix(*last_height),
@@ -97,6 +98,7 @@ pub(super) const fn kind(action: &Action) -> &'static str {
         Action::CancelTimer { .. } => "CancelTimer",
         Action::Build { .. } => "Build",
         Action::Validate { .. } => "Validate",
+        Action::BuildsDiffer { .. } => "BuildsDiffer",
         Action::Decide { .. } => "Decide",
         Action::RequestSync { .. } => "RequestSync",
         Action::Vouch => "Vouch",

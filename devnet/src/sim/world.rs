@@ -171,8 +171,6 @@ pub(super) struct World {
     operators: Operators,
     checker: Checker,
     poisoned: Vec<(Poison, Hash)>,
-    /// What stood in a proposed block together with one of them.
-    beside_poison: BTreeSet<Hash>,
     /// How often one of them did what it does.
     poison_hits: Arc<AtomicU64>,
     /// Rounds lost since the first of them, where nothing else goes wrong.
@@ -329,7 +327,6 @@ impl World {
             operators: Operators::default(),
             checker,
             poisoned: Vec::new(),
-            beside_poison: BTreeSet::new(),
             poison_hits: Arc::default(),
             poison_rounds: 0,
             retired: Vec::new(),

@@ -3,7 +3,8 @@
 
 use crate::support::{GENESIS, Store, TestChain, certify_by_quorum, validators};
 use sillok_ledger::certificate::{
-    header_hash, precommit_string, prevote_string, proposal_string, validator_set_hash,
+    header_hash, precommit_string, prevote_string, proposal_string, refusal_string,
+    validator_set_hash,
 };
 use sillok_ledger::merkle_log::{
     HistoryFrontier, HistoryHasher, TransactionHasher, transactions_root,
@@ -163,6 +164,10 @@ fn vectors() -> BTreeMap<String, String> {
     put(
         "proposal string genesis ab*32 height 7 round 2 header 06*32 locked in round 0",
         &proposal_string(&GENESIS, &proposal(1)),
+    );
+    put(
+        "refusal string genesis ab*32 height 7 round 2 header 06*32",
+        &refusal_string(&GENESIS, &vote(vec![6; 32])),
     );
     out
 }

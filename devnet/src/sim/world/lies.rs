@@ -85,12 +85,8 @@ impl World {
             if !self.poisoned.is_empty() {
                 let genesis = *self.founding.chain.hash();
                 let leaf = |one| TransactionLeaf::of(&genesis, one).map(|leaf| leaf.id);
-                let ids: Vec<Hash> = block.transactions.iter().filter_map(leaf).collect();
-                let is_poison = |id: &Hash| self.poisoned.iter().any(|(_, poison)| poison == id);
-                let proposed = ids.iter().any(is_poison);
-                if proposed {
-                    self.beside_poison.extend(ids);
-                }
+                let is_poison = |id: Hash| self.poisoned.iter().any(|(_, poison)| *poison == id);
+                let proposed = block.transactions.iter().filter_map(leaf).any(is_poison);
                 self.counts.poison_proposed += u64::from(proposed);
             }
         }
@@ -285,6 +281,10 @@ fn say(message: &v1::ConsensusMessage) -> String {
         }
         Some(Message::RoundCertificate(certificate)) => {
             format!("round certificate {height}/{round}, {} votes", certificate.votes.len())
+        }
+        Some(Message::Refusal(refusal)) => {
+            let header = refusal.statement.as_ref().map_or(&[][..], |one| &one.header_hash);
+            format!("refusal {height}/{round} {}", short(header))
         }
         None => "nothing".to_owned(),
     }

@@ -203,10 +203,12 @@ impl World {
                 Poison::Panics => {
                     fault.panics_on.insert(*id);
                 }
-                Poison::OtherRoot if node < self.scenario.validators / 2 => {
+                Poison::OtherRoot | Poison::OwnRoots if node < self.scenario.misreading() => {
                     fault.other_root_on.insert(*id);
+                    let own = if *poison == Poison::OwnRoots { node as u8 } else { 0xff };
+                    fault.other_root = [own; 32];
                 }
-                Poison::OtherRoot => {}
+                Poison::OtherRoot | Poison::OwnRoots => {}
             }
         }
         fault
@@ -219,7 +221,7 @@ impl World {
         let sent = self.client.create(&mut self.random, now_ms - 55_000, now_us);
         self.client.sent[sent].doubtful = true;
         self.poisoned.push((poison, self.client.sent[sent].id));
-        if poison == Poison::OtherRoot {
+        if poison != Poison::Panics {
             self.checker.reference.excuse(self.client.sent[sent].id);
         }
         for node in 0..self.nodes.len() {

@@ -127,8 +127,6 @@ impl World {
             sent.made_us <= self.healed_us
                 && sent.acknowledged.is_none()
                 && !self.poisoned.iter().any(|(_, id)| *id == sent.id)
-                // Twice beside what builds read differently, it is left out for 4,096 heights: longer than it lives.
-                && !self.beside_poison.contains(&sent.id)
                 && self.checker.reference.refuses(&sent.transaction, now_ms).is_none()
         };
         self.open.iter().copied().filter(is_owed).collect()

@@ -3,10 +3,11 @@
 use super::{BANNED_US, Decision, Done, Happening, Job, World};
 use crate::sim::checker::Violation;
 use crate::sim::network::Packet;
+use crate::sim::scenario::Poison;
 use crate::sim::trace::kind;
 use sillok_consensus::{Action, Event, RetireReason};
 use sillok_ledger::header_hash;
-use sillok_proto::v1;
+use sillok_proto::{Hash, v1};
 
 impl World {
     pub(super) fn tell(&mut self, node: usize, event: Event) {
@@ -106,6 +107,14 @@ impl World {
                 let Some(running) = &self.nodes[node].running else { return };
                 let job = Job::Validate(running.application.validate(request, block, certified));
                 self.begin_job(node, life, job);
+            }
+            Action::BuildsDiffer { header_hash } => {
+                self.note(|_| format!("node {node} sees that builds differ on {header_hash}"));
+                let honest = self.nodes[node].honest;
+                let Some(running) = &mut self.nodes[node].running else { return };
+                let mutants = &self.scenario.mutants;
+                mutants.within(honest, || running.application.on_builds_differ(header_hash));
+                self.tell_pending(node);
             }
             Action::Decide { block, certificate, evidence } => {
                 self.counts.evidence += evidence.len() as u64;
@@ -233,16 +242,22 @@ impl World {
         }
     }
 
-    /// Where nothing else goes wrong, every round lost is the poison's. At most five at a height (PROTOCOL II.3): the
-    /// block of the fifth is empty. In all a few for each proposer: it needs the word of more than f builders until it
-    /// leaves the transaction out, first for a few heights and then for good.
+    /// Where nothing else goes wrong, every round lost is the poison's (PROTOCOL II.3). What panics everywhere is in nobody's
+    /// proposal. Where two builds differ, all proposers know it after one round; where each has a root of its own, one that
+    /// is alone with it is believed by nobody else, and each of them loses a round until all know. That happens at three
+    /// heights: the first, and after two leaves.
     fn count_rounds_of_poison(&mut self, height: u64, round: u32) {
         if self.poisoned.is_empty() || !self.scenario.is_quiet() {
             return;
         }
         self.poison_rounds += round;
-        let in_all = 4 * self.scenario.validators * self.poisoned.len();
-        if round > 5 || self.poison_rounds as usize > in_all {
+        let cost = |(poison, _): &(Poison, Hash)| match poison {
+            Poison::Panics => 0,
+            Poison::OtherRoot => 1,
+            Poison::OwnRoots => 1 + self.scenario.misreading(),
+        };
+        let at_a_height: usize = self.poisoned.iter().map(cost).sum();
+        if round as usize > at_a_height || self.poison_rounds as usize > 3 * at_a_height {
             let round = self.poison_rounds;
             self.checker.report(Violation::CostlyPoison { height, round });
         }
