@@ -465,11 +465,11 @@ fn a_transaction_that_some_builds_read_each_in_its_own_way_costs_three_rounds_of
     assert!(outcome.counts.poison_hits > 0);
 }
 
-/// Seeds 543, 896 and 4502: an innocent transaction stood beside one that builds read differently and was left out for
-/// longer than it lives, 4502 with packets lost besides.
+/// Seeds 543, 896, 2639 and 4502: an innocent transaction stood beside one that builds read differently and was left out
+/// for longer than it lives, 4502 with packets lost besides, 2639 where nobody else made blocks.
 #[test]
 fn regression_what_stood_beside_poison_holds_up_nobody() {
-    for seed in [543, 896, 4502] {
+    for seed in [543, 896, 2639, 4502] {
         let outcome = check(&Scenario::swarm(seed));
         assert!(outcome.counts.poison_hits > 0, "{:#?}", outcome.counts);
     }

@@ -282,7 +282,7 @@ impl Application {
     fn leave_out_if_known(&mut self, block: Hash) {
         if let Some(ids) = self.blocks.get(&block).filter(|_| self.differing.contains(&block)) {
             self.suspects.builds_differ(ids, self.ledger.tip().height() + 1);
-            self.ledger.leave_out(self.suspects.left_out());
+            self.ledger.leave_out(self.suspects.given_up());
         }
     }
 
@@ -301,7 +301,7 @@ impl Application {
         }
         let faulty_max = certificate::faulty_max(self.ledger.tip().validators.validators.len());
         self.suspects.decided(height, own.as_ref().map(<[u8; 32]>::as_slice), faulty_max);
-        self.ledger.leave_out(self.suspects.left_out());
+        self.ledger.leave_out(self.suspects.given_up());
     }
 
     /// [`sillok_consensus::Action::Decide`]: persists, and says what the host is told next, in this order.

@@ -88,7 +88,7 @@ pub struct Ledger {
     pending: watch::Sender<bool>,
     /// What panicked a block in the making: not taken in again by this process (PROTOCOL II.3).
     quarantine: Mutex<BTreeSet<Hash>>,
-    /// What our proposals leave out for now.
+    /// What our proposals leave out for long.
     left_out: Mutex<BTreeSet<Hash>>,
     clock: Clock,
     #[cfg(feature = "testing")]
@@ -394,7 +394,7 @@ impl Ledger {
         run(&[]).map(|built| BuiltBlock { built, candidates: Vec::new() })
     }
 
-    /// Transactions that are in no proposal of ours for now, and so no reason to make a block.
+    /// Transactions that are in no proposal of ours for long, and so no reason to make a block.
     pub fn leave_out(&self, ids: BTreeSet<Hash>) {
         let changed = {
             let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,6 +46,13 @@ impl Suspects {
         self.left_out.keys().copied().collect()
     }
 
+    /// Those of them that are no reason to make a block. The others come back soon, and are: else a network without other
+    /// work would make them wait from heartbeat to heartbeat, longer than they live.
+    pub(crate) fn given_up(&self) -> BTreeSet<Hash> {
+        let given_up = |id: &&Hash| self.by_id.get(id).is_some_and(|suspect| suspect.times > 2);
+        self.left_out.keys().filter(given_up).copied().collect()
+    }
+
     /// Builds differ on a block of these transactions, at `height`.
     pub(crate) fn builds_differ(&mut self, ids: &[Hash], height: u64) {
         let known = |id: &Hash| {
@@ -158,6 +165,19 @@ mod tests {
             height += away(&mut suspects, guilty, height);
         }
         assert_eq!(rounds, 3);
+    }
+
+    #[test]
+    fn what_comes_back_soon_is_a_reason_to_make_blocks() {
+        let [guilty] = ids(&[[3, 9]])[..] else { panic!("one") };
+        let mut suspects = Suspects::default();
+        let mut height = 5;
+        for last in [false, false, true] {
+            suspects.builds_differ(&[guilty], height);
+            assert_eq!(suspects.given_up().contains(&guilty), last);
+            height += away(&mut suspects, guilty, height);
+        }
+        assert!(suspects.given_up().is_empty(), "its time is over");
     }
 
     #[test]
