@@ -1,7 +1,7 @@
 //! A client of a Sillok network: builds, submits, resolves and *verifies*. The command line `sillok` is this crate's.
 //!
 //! ```text
-//!   keys ── identity ── transaction            what is signed, by whom
+//!   keys ── identity ── transaction ── prepare what is signed, by whom
 //!   private_file ── words ── credential_type   what people keep in files, and write in them
 //!   pseudonym ── holder ── draw ── desk        what a desk knows, and how it changes status
 //!   verify ── trust                            what is believed, and why (pure; files)
@@ -32,6 +32,8 @@ pub mod keys;
 pub mod identity;
 
 pub mod transaction;
+
+pub mod prepare;
 
 pub mod private_file;
 

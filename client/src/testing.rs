@@ -11,7 +11,7 @@ use sillok_did_method::{Did, head_hash, proposal_hash};
 use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
-    AdmissionError, Chain, CheckedTransaction, StateFault, StateView, Tip, TransactionLeaf,
+    AdmissionError, Chain, CheckedTransaction, Frame, StateFault, StateView, Tip, TransactionLeaf,
     TreeKey, VerifyEach, build_block, default_parameters, header_hash, organization_digest,
     precommit_string, validator_set_hash,
 };
@@ -205,6 +205,41 @@ impl MemoryNetwork {
     #[must_use]
     pub const fn tip(&self) -> &Tip {
         &self.tip
+    }
+
+    /// Tries a transaction and keeps nothing, as a node does.
+    ///
+    /// # Errors
+    ///
+    /// Nobody who may submit asks for it, or it has no transaction's form.
+    pub fn simulate(
+        &self,
+        time_ms: u64,
+        transaction: &v1::Transaction,
+        submitter: &v1::KeySignature,
+        roles: &[v1::KeySignature],
+    ) -> Result<v1::SimulateResponse, AdmissionError> {
+        let height = self.tip.height();
+        let time_ms = time_ms.max(self.tip.header.time_ms.saturating_add(1));
+        let frame = Frame {
+            chain: &self.chain,
+            height: height.saturating_add(1),
+            time_ms,
+            verifier: &VerifyEach,
+            replay: &self.tip.replay,
+            recent: &self.tip.recent,
+        };
+        let prepared = sillok_ledger::prepare(&frame, &self.store, transaction, submitter, roles)?;
+        Ok(prepared.into_message(height, time_ms, |error| v1::Problem {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            retry: error.retry().as_str().to_owned(),
+            fields: error
+                .fields()
+                .into_iter()
+                .map(|(name, value)| v1::ProblemField { name: name.to_owned(), value })
+                .collect(),
+        }))
     }
 
     /// Orders transactions in a block of this time.
@@ -574,6 +609,21 @@ fn status(code: Code, name: &str, message: &str, retry: &str) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(name, DOMAIN, metadata))
 }
 
+fn refused(error: &AdmissionError) -> Status {
+    let fields = error.fields().into_iter();
+    let mut metadata: HashMap<String, String> =
+        fields.map(|(name, value)| (name.to_owned(), value)).collect();
+    metadata.insert("retry".to_owned(), error.retry().as_str().to_owned());
+    let details = ErrorDetails::with_error_info(error.code(), DOMAIN, metadata);
+    Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+}
+
+fn read_transaction(bytes: &[u8]) -> Result<v1::Transaction, Status> {
+    decode(bytes, sillok_ledger::TRANSACTION_BYTES_MAX).map_err(|error| {
+        status(Code::InvalidArgument, "NOT_CANONICAL", &error.to_string(), "AFTER_FIX")
+    })
+}
+
 fn internal(error: TestingError) -> Status {
     status(Code::Internal, "INTERNAL_ERROR", &error.to_string(), "LATER")
 }
@@ -642,34 +692,39 @@ impl v1::ledger_server::Ledger for Service {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::TransactionState>, Status> {
-        let bytes = request.into_inner().transaction;
-        let transaction: v1::Transaction = decode(&bytes, sillok_ledger::TRANSACTION_BYTES_MAX)
-            .map_err(|error| {
-                status(Code::InvalidArgument, "NOT_CANONICAL", &error.to_string(), "AFTER_FIX")
-            })?;
+        let request = request.into_inner();
+        let transaction = read_transaction(&request.transaction)?;
         let mut network = self.lock();
         let leaf = TransactionLeaf::of(network.chain.hash(), &transaction);
         let id = leaf.map(|leaf| leaf.id).unwrap_or_default();
+        if !request.prepared_id.is_empty() && request.prepared_id != id.0 {
+            let message = "the transaction is not the one that was prepared";
+            return Err(status(Code::FailedPrecondition, "PREPARE_MISMATCH", message, "AFTER_FIX"));
+        }
         let time_ms = (self.now_ms)().max(network.tip.header.time_ms.saturating_add(1));
         match network.commit(time_ms, &[transaction]) {
             Ok(()) | Err(AdmissionError::AlreadyOrdered { .. }) => {}
-            Err(error) => {
-                let mut metadata: HashMap<String, String> = error
-                    .fields()
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect();
-                metadata.insert("retry".to_owned(), error.retry().as_str().to_owned());
-                let details = ErrorDetails::with_error_info(error.code(), DOMAIN, metadata);
-                let message = error.to_string();
-                return Err(Status::with_error_details(Code::FailedPrecondition, message, details));
-            }
+            Err(error) => return Err(refused(&error)),
         }
         let mut state = network.transaction(&id);
         if let Some(lie) = &self.lie.transaction {
             lie(&network, &mut state);
         }
         Ok(Response::new(state))
+    }
+
+    async fn simulate(
+        &self,
+        request: Request<v1::SimulateRequest>,
+    ) -> Result<Response<v1::SimulateResponse>, Status> {
+        let request = request.into_inner();
+        let transaction = read_transaction(&request.transaction)?;
+        let submitter = request.submitter.unwrap_or_default();
+        let time_ms = (self.now_ms)();
+        self.lock()
+            .simulate(time_ms, &transaction, &submitter, &request.roles)
+            .map(Response::new)
+            .map_err(|error| refused(&error))
     }
 
     async fn get_transaction(

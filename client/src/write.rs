@@ -508,7 +508,8 @@ impl Client {
         let wait_ms = |left: Duration| u32::try_from(left.min(WAIT_ONCE).as_millis()).unwrap_or(0);
 
         let asked = left();
-        let request = v1::SubmitRequest { transaction: bytes, wait_ms: wait_ms(asked) };
+        let request =
+            v1::SubmitRequest { transaction: bytes, wait_ms: wait_ms(asked), ..Default::default() };
         let called = self
             .connection()
             .call(asked.min(WAIT_ONCE), |node| {

@@ -376,6 +376,13 @@ impl Ledger for Server {
         self.0.ledger.clone().submit(request).await
     }
 
+    async fn simulate(
+        &self,
+        request: Request<v1::SimulateRequest>,
+    ) -> Result<Response<v1::SimulateResponse>, Status> {
+        self.0.ledger.clone().simulate(request).await
+    }
+
     async fn get_transaction(
         &self,
         request: Request<v1::GetTransactionRequest>,

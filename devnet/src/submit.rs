@@ -163,7 +163,11 @@ impl Submitter {
     ) -> anyhow::Result<Outcome> {
         let id = transaction_id(genesis_hash, &transaction.body.clone().unwrap_or_default());
         let mut client = self.client(nth)?;
-        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: WAIT_MS };
+        let request = v1::SubmitRequest {
+            transaction: encode(transaction),
+            wait_ms: WAIT_MS,
+            ..Default::default()
+        };
         let patience = Duration::from_millis(WAIT_MS.into()) + GRACE;
         let answer = tokio::time::timeout(patience, client.submit(request)).await;
         Ok(match answer {

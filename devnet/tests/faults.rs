@@ -378,7 +378,11 @@ mod faults {
     }
 
     async fn submit_without_waiting(url: &str, transaction: &v1::Transaction) {
-        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: 0 };
+        let request = v1::SubmitRequest {
+            transaction: encode(transaction),
+            wait_ms: 0,
+            ..Default::default()
+        };
         let mut ledger = LedgerClient::connect(url.to_owned()).await.unwrap();
         let state = ledger.submit(request).await.unwrap().into_inner();
         assert!(matches!(state.state, Some(State::Pending(_))), "{state:?}");
@@ -421,7 +425,11 @@ mod faults {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: 0 };
+        let request = v1::SubmitRequest {
+            transaction: encode(transaction),
+            wait_ms: 0,
+            ..Default::default()
+        };
         let mut ledger = LedgerClient::connect(url.to_owned()).await.unwrap();
         let again = ledger.submit(request).await;
         let state = state_on(url, genesis_hash, transaction).await;

@@ -40,7 +40,8 @@ mod rules {
 
     /// Sends bytes as they are.
     async fn send(bytes: Vec<u8>, nth: usize) -> Result<v1::TransactionState, Status> {
-        let request = v1::SubmitRequest { transaction: bytes, wait_ms: 5_000 };
+        let request =
+            v1::SubmitRequest { transaction: bytes, wait_ms: 5_000, ..Default::default() };
         ledger(nth).await.submit(request).await.map(tonic::Response::into_inner)
     }
 

@@ -36,6 +36,18 @@ pub fn submitter_string(genesis: &Hash, transaction_id: &Hash) -> Vec<u8> {
     Tag::SignSubmit.signed_string(genesis, &transaction_id.0)
 }
 
+/// The string that is signed to prepare a transaction: the id under a tag of its own, so that it is no submission.
+#[must_use]
+pub fn prepare_string(genesis: &Hash, transaction_id: &Hash) -> Vec<u8> {
+    Tag::SignPrepare.signed_string(genesis, &transaction_id.0)
+}
+
+/// The string that is signed to read what is private: who asks, what for, and a header of a moment ago.
+#[must_use]
+pub fn read_string(genesis: &Hash, statement: &v1::ReadStatement) -> Vec<u8> {
+    Tag::SignRead.signed_string(genesis, &encode(statement))
+}
+
 /// The hashes of a body's operations, each computed once: a long list whose operations may not be torn apart would
 /// else be hashed whole for each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +65,12 @@ impl<'a> OperationHashes<'a> {
             body.operations.iter().map(|one| operation_hash(genesis, one)).collect();
         let list = list_hash(genesis, &hashes);
         Self { submitter: &body.submitter, hashes, list }
+    }
+
+    /// O of operation `index`. `None` if the body has no such operation.
+    #[must_use]
+    pub fn operation(&self, index: usize) -> Option<Hash> {
+        self.hashes.get(index).copied()
     }
 
     /// The statement that all signers of operation `index` agree to, under the terms that stand beside their

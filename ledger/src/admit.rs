@@ -8,11 +8,14 @@ use crate::mutant::{self, Mutant};
 use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
+use crate::sink::Sink;
 use crate::status::StatusEvent;
+use crate::transaction::{Authorship, Signature};
 use crate::trust::TrustEvent;
 use crate::{AdmissionError, Chain, Changes, CheckedTransaction, Overlay, StateView, authority};
 use sillok_did_method::{SUBMIT, key_id};
 use sillok_proto::{Hash, v1};
+use std::collections::BTreeSet;
 
 /// Checks one signature. The node's implementation may remember verdicts by (key, message, signature) alone.
 pub trait SignatureVerifier {
@@ -99,20 +102,14 @@ pub fn run<V: StateView + ?Sized>(
     let mut overlay = Overlay::new(view);
     let mut heads = Vec::with_capacity(transaction.operations.len());
     let (mut governance, mut trust, mut status) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     // As long as the operations; one without an entry has no private side.
     let mut private = transaction.private.iter().map(Option::as_ref);
     for (index, (operation, authors)) in transaction.operations.iter().enumerate() {
         let private = private.next().flatten();
-        if !authors.signatures.is_empty()
-            && (frame.replay.contains(&authors.statement_hash, authors.valid_until_ms)
-                || !seen.insert(authors.statement_hash))
-            && !mutant::is(Mutant::ReplayNotChecked)
-        {
-            return Err(AdmissionError::OperationAlreadyOrdered { operation: index });
-        }
+        check_repetition(frame, index, authors, &mut seen)?;
         let submitter = &transaction.submitter;
-        let context = Context { frame, index, submitter, authors, private };
+        let context = Context { frame, index, submitter, authors, private, sink: &Sink::First };
         match operation::run(&context, operation, &mut overlay)? {
             Effect::Head(head) => heads.push(head),
             Effect::Governance(events, event) => {
@@ -126,7 +123,24 @@ pub fn run<V: StateView + ?Sized>(
     Ok(Effects { changes: overlay.into_changes(), heads, governance, trust, status })
 }
 
-fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {
+/// What its authors signed runs once, whoever carries it (PROTOCOL §2.3).
+pub(crate) fn check_repetition(
+    frame: &Frame<'_>,
+    index: usize,
+    authors: &Authorship,
+    seen: &mut BTreeSet<Hash>,
+) -> Result<(), AdmissionError> {
+    if !authors.signatures.is_empty()
+        && (frame.replay.contains(&authors.statement_hash, authors.valid_until_ms)
+            || !seen.insert(authors.statement_hash))
+        && !mutant::is(Mutant::ReplayNotChecked)
+    {
+        return Err(AdmissionError::OperationAlreadyOrdered { operation: index });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {
     let (time_ms, window_ms) = (frame.time_ms, frame.chain.parameters().valid_until_window_ms);
     if valid_until_ms < time_ms {
         return Err(AdmissionError::Expired { valid_until_ms, time_ms });
@@ -145,19 +159,34 @@ fn check_submitter<V: StateView + ?Sized>(
     if mutant::remembers(&transaction.leaf.id) {
         return Ok(());
     }
-    let submitter = transaction.submitter;
-    let document =
-        organization(view, &submitter)?.ok_or(AdmissionError::UnknownSubmitter { submitter })?;
-    let signature = &transaction.submitter_signature;
-    let bound =
-        usable_key(frame, &submitter, &document, &signature.key_id, SUBMIT, "submit transactions")?;
     let string = sillok_did_method::submitter_string(frame.chain.hash(), &transaction.leaf.id);
-    if !frame.verifier.verify(bound, &string, &signature.bytes) {
-        return Err(AdmissionError::BadSignature { key_id: signature.key_id });
-    }
-    require_grant(frame, view, &submitter, v1::Action::Submit)?;
+    check_submitter_signature(
+        frame,
+        view,
+        &transaction.submitter,
+        &transaction.submitter_signature,
+        &string,
+    )?;
     mutant::remember(&transaction.leaf.id);
     Ok(())
+}
+
+/// A submitting key of an organization that may submit signed `string`.
+pub(crate) fn check_submitter_signature<V: StateView + ?Sized>(
+    frame: &Frame<'_>,
+    view: &V,
+    submitter: &Hash,
+    signature: &Signature,
+    string: &[u8],
+) -> Result<(), AdmissionError> {
+    let document = organization(view, submitter)?
+        .ok_or(AdmissionError::UnknownSubmitter { submitter: *submitter })?;
+    let bound =
+        usable_key(frame, submitter, &document, &signature.key_id, SUBMIT, "submit transactions")?;
+    if !frame.verifier.verify(bound, string, &signature.bytes) {
+        return Err(AdmissionError::BadSignature { key_id: signature.key_id });
+    }
+    require_grant(frame, view, submitter, v1::Action::Submit)
 }
 
 /// The document of an organization that is registered and active.

@@ -4,6 +4,7 @@
 //!   state_key ── tree ─── execute ── tip            who keeps the state (feature `tree`)
 //!       │                    │
 //!    overlay ── authority ── admit ── operation/*                the one rule set of mempool, proposal and block
+//!       │                    └── prepare                         the same, and nothing comes of it
 //!       └── credential_type ──────────┘
 //!                 │
 //!            transaction ── private ── status ── genesis
@@ -50,8 +51,12 @@ pub mod authority;
 
 pub mod credential_type;
 
+mod sink;
+
 pub mod admit;
 mod operation;
+
+pub mod prepare;
 
 #[cfg(feature = "tree")]
 pub mod tree;
@@ -77,6 +82,7 @@ pub use execute::{Built, Outcome, build_block, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
 pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
 pub use overlay::{Changes, Overlay, StateView};
+pub use prepare::{Prepared, prepare};
 pub use private::{
     APPROVERS_MAX, HANDLE_BYTES, PRIVATE_CONTENT_BYTES, PrivateContentError, PrivatePart,
     check_private_content, pad, private_content_bytes,

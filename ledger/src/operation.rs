@@ -14,6 +14,7 @@ mod enrollment;
 mod entries;
 mod join;
 mod members;
+pub(crate) mod preview;
 mod propose;
 mod publish_type;
 mod rekey;
@@ -27,6 +28,7 @@ use crate::admit::{self, Frame};
 use crate::governance::GovernanceEvent;
 use crate::overlay::{self, read};
 use crate::private::PrivatePart;
+use crate::sink::Sink;
 use crate::status::StatusEvent;
 use crate::transaction::{Authorship, Signature};
 use crate::trust::TrustEvent;
@@ -46,6 +48,8 @@ pub(crate) struct Context<'a> {
     pub(crate) authors: &'a Authorship,
     /// Its private side, if it has one.
     pub(crate) private: Option<&'a PrivatePart>,
+    /// Where rules report that nothing rests on.
+    pub(crate) sink: &'a Sink,
 }
 
 /// What an operation did, beside writing it down.
@@ -170,6 +174,11 @@ impl Context<'_> {
         AdmissionError::NotAuthorized { operation: self.index, did: *did }
     }
 
+    /// A signature that the rules call for in any case, so that a preparation goes on without it.
+    fn require_signed(&self, signed: bool, did: &Hash) -> Result<(), AdmissionError> {
+        if signed { Ok(()) } else { self.sink.report(self.not_authorized(did)) }
+    }
+
     /// `any` submitter is for a holder's own operations alone (PROTOCOL §2.2).
     fn require_named_submitter(&self) -> Result<(), AdmissionError> {
         if self.authors.any_submitter {
@@ -242,10 +251,12 @@ fn bind_new_keys<V: StateView + ?Sized>(
         let id = key_id(key);
         let leaf = TreeKey::used_key(&id);
         if let Some(used) = read::<v1::UsedKey>(state, &leaf)? {
-            return Err(AdmissionError::KeyReuse { key_id: id, height: used.height });
+            context.sink.report(AdmissionError::KeyReuse { key_id: id, height: used.height })?;
         }
         if !signers.take(key)? {
-            return Err(AdmissionError::PossessionMissing { operation: context.index, key_id: id });
+            let missing =
+                AdmissionError::PossessionMissing { operation: context.index, key_id: id };
+            context.sink.report(missing)?;
         }
         state.put(leaf, encode(&v1::UsedKey { height: context.frame.height }));
     }

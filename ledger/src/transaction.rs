@@ -9,7 +9,7 @@ use crate::private::{APPROVERS_MAX, Place, PrivatePart};
 use crate::status::{ENROLLMENT_ENTRIES_MAX, chunk_of, record_of};
 use sillok_did_method::{
     CheckedOperation, Enrollment, OperationHashes, SetStatus, author_statement_hash, author_string,
-    check_named_document, next_private_content, operation_hash, transaction_id,
+    check_named_document, next_private_content, transaction_id,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::BTreeSet;
@@ -170,26 +170,13 @@ impl CheckedTransaction {
         for (index, (operation, terms)) in
             body.operations.iter().zip(&signatures.operations).enumerate()
         {
-            let checked = CheckedOperation::check(operation, &mut documents)
-                .map_err(|source| AdmissionError::Operation { operation: index, source })?;
-            let statement = hashes
-                .author_statement(index, terms)
-                .ok_or(AdmissionError::OperationCount { count, max: OPERATIONS_MAX })?;
-            let content = next_private_content(operation, &mut contents)
-                .map_err(|source| AdmissionError::Operation { operation: index, source })?;
-            // What is signed in private has no public author, who would name the acting role.
-            let max = if content.is_some() { 0 } else { SIGNATURES_MAX };
-            let authors = authorship(genesis, index, terms, &statement, max)?;
-            private.push(match content {
-                None => None,
-                Some(content) => {
-                    let operation_hash = operation_hash(genesis, operation);
-                    let place = Place { genesis, transaction_id: &id, index, operation_hash };
-                    let signatures = private_signatures.next(index)?;
-                    Some(PrivatePart::check(place, &checked, content, signatures)?)
-                }
-            });
+            let place = Place { genesis, transaction_id: &id, index };
+            let parts = (&mut documents, &mut contents);
+            let signatures = || private_signatures.next(index);
+            let (checked, authors, part) =
+                check_operation(place, &hashes, operation, terms, parts, signatures)?;
             operations.push((checked, authors));
+            private.push(part);
         }
         if documents.next().is_some() {
             return Err(AdmissionError::UnexpectedPart { part: "a document" });
@@ -269,8 +256,43 @@ impl CheckedTransaction {
     }
 }
 
+/// Documents and private contents that operations still to come name.
+pub(crate) type PartsLeft<'p, 'a> = (
+    &'p mut std::slice::Iter<'a, v1::DidDocument>,
+    &'p mut std::slice::Iter<'a, v1::PrivateContent>,
+);
+
+/// Checks one operation with what stands beside it. `signatures` gives its private ones, if it has a private content.
+pub(crate) fn check_operation<'s>(
+    place: Place<'_>,
+    hashes: &OperationHashes<'_>,
+    operation: &v1::Operation,
+    terms: &v1::OperationSignatures,
+    (documents, contents): PartsLeft<'_, '_>,
+    signatures: impl FnOnce() -> Result<&'s v1::PrivateOperationSignatures, AdmissionError>,
+) -> Result<(CheckedOperation, Authorship, Option<PrivatePart>), AdmissionError> {
+    let Place { genesis, index, .. } = place;
+    let refuse = |source| AdmissionError::Operation { operation: index, source };
+    let checked = CheckedOperation::check(operation, documents).map_err(refuse)?;
+    let (operation_hash, statement) = hashes
+        .operation(index)
+        .zip(hashes.author_statement(index, terms))
+        .ok_or(AdmissionError::OperationCount { count: index, max: OPERATIONS_MAX })?;
+    let content = next_private_content(operation, contents).map_err(refuse)?;
+    // What is signed in private has no public author, who would name the acting role.
+    let max = if content.is_some() { 0 } else { SIGNATURES_MAX };
+    let authors = authorship(genesis, index, terms, &statement, max)?;
+    let part = match content {
+        None => None,
+        Some(content) => {
+            Some(PrivatePart::check(place, operation_hash, &checked, content, signatures()?)?)
+        }
+    };
+    Ok((checked, authors, part))
+}
+
 /// What an operation writes at the most.
-fn operation_writes(
+pub(crate) fn operation_writes(
     operation: &CheckedOperation,
     authors: &Authorship,
     part: Option<&PrivatePart>,

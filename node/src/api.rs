@@ -7,6 +7,7 @@ mod connections;
 mod evidence;
 mod ledger;
 mod members;
+mod prepare;
 pub mod problem;
 mod resolver;
 mod sets;

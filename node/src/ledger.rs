@@ -9,7 +9,7 @@ use crate::storage::{Refusal, Storage, StorageError};
 use crate::verifier::RememberingVerifier;
 use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::{
-    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome,
+    AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome, Prepared,
     SignatureVerifier, StateFault, Tip, VerifyEach, build_block, execute_block,
 };
 use sillok_proto::{Hash, v1};
@@ -278,6 +278,18 @@ impl Ledger {
         (!stays).then_some(error)
     }
 
+    /// The next block on `tip`, at this time.
+    pub(crate) fn frame<'a>(&'a self, tip: &'a Tip, time_ms: u64) -> Frame<'a> {
+        Frame {
+            chain: &self.chain,
+            height: tip.height() + 1,
+            time_ms,
+            verifier: &self.verifier,
+            replay: &tip.replay,
+            recent: &tip.recent,
+        }
+    }
+
     fn admit_at(
         &self,
         tip: &Tip,
@@ -285,18 +297,35 @@ impl Ledger {
         time_ms: u64,
     ) -> Result<(), SubmitError> {
         let state = self.storage.at(tip.height());
-        let frame = Frame {
-            chain: &self.chain,
-            height: tip.height() + 1,
-            time_ms,
-            verifier: &self.verifier,
-            replay: &tip.replay,
-            recent: &tip.recent,
-        };
+        let frame = self.frame(tip, time_ms);
         // A panic over a stranger's bytes is a refusal, never the end of a process (PROTOCOL II.3).
         match catch_unwind(AssertUnwindSafe(|| sillok_ledger::admit::run(&frame, &state, checked)))
         {
             Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(SubmitError::Poison),
+        }
+    }
+
+    /// Tries a transaction on the last committed state, at the ledger time its block may have, and keeps nothing
+    /// (PROTOCOL §5.3). Also the height and the time at which it was tried.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`]: nobody who may submit asks for it, or it has no transaction's form.
+    pub fn simulate(
+        &self,
+        transaction: &v1::Transaction,
+        submitter: &v1::KeySignature,
+        roles: &[v1::KeySignature],
+    ) -> Result<(Prepared, u64, u64), SubmitError> {
+        let tip = self.tip();
+        let state = self.storage.at(tip.height());
+        let time_ms = (tip.header.time_ms + 1).max(self.clock.now_ms());
+        let frame = self.frame(&tip, time_ms);
+        let tried = || sillok_ledger::prepare(&frame, &state, transaction, submitter, roles);
+        match catch_unwind(AssertUnwindSafe(tried)) {
+            Ok(Ok(prepared)) => Ok((prepared, tip.height(), time_ms)),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(SubmitError::Poison),
         }

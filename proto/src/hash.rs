@@ -83,6 +83,10 @@ pub enum Tag {
     AuthorStatement,
     /// Signed by the submitter: the transaction body.
     SignSubmit,
+    /// Signed by who prepares a transaction: its body.
+    SignPrepare,
+    /// Signed by who reads what is private: [`crate::v1::ReadStatement`].
+    SignRead,
     /// Signed by authors: [`crate::v1::AuthorStatement`].
     SignAuthor,
     /// Signed by approvers: [`crate::v1::ApprovalStatement`].
@@ -103,7 +107,7 @@ pub enum Tag {
 
 impl Tag {
     /// Every tag, in the order of the enum.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Genesis,
         Self::Key,
         Self::Document,
@@ -126,6 +130,8 @@ impl Tag {
         Self::LeafSalt,
         Self::AuthorStatement,
         Self::SignSubmit,
+        Self::SignPrepare,
+        Self::SignRead,
         Self::SignAuthor,
         Self::SignApproval,
         Self::SignActingRole,
@@ -162,6 +168,8 @@ impl Tag {
             Self::LeafSalt => "sillok/v1/leaf-salt",
             Self::AuthorStatement => "sillok/v1/author-statement",
             Self::SignSubmit => "sillok/v1/sign/submit",
+            Self::SignPrepare => "sillok/v1/sign/prepare",
+            Self::SignRead => "sillok/v1/sign/read",
             Self::SignAuthor => "sillok/v1/sign/author",
             Self::SignApproval => "sillok/v1/sign/approval",
             Self::SignActingRole => "sillok/v1/sign/acting-role",

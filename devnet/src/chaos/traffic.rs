@@ -270,7 +270,11 @@ impl Traffic {
         let mut refused = 0;
         for attempt in nth.. {
             let mut ledger = self.writer.submitter.client(attempt)?;
-            let request = v1::SubmitRequest { transaction: bytes.clone(), wait_ms: WAIT_MS };
+            let request = v1::SubmitRequest {
+                transaction: bytes.clone(),
+                wait_ms: WAIT_MS,
+                ..Default::default()
+            };
             let patience = Duration::from_millis(WAIT_MS.into()) + GRACE;
             let answer = tokio::time::timeout(patience, ledger.submit(request)).await;
             let state = match answer {
@@ -331,7 +335,11 @@ impl Traffic {
         nth: usize,
     ) -> anyhow::Result<()> {
         let mut ledger = self.writer.submitter.client(nth)?;
-        let request = v1::SubmitRequest { transaction: encode(transaction), wait_ms: 0 };
+        let request = v1::SubmitRequest {
+            transaction: encode(transaction),
+            wait_ms: 0,
+            ..Default::default()
+        };
         let _told = tokio::time::timeout(GRACE, ledger.submit(request)).await;
         Ok(())
     }

@@ -23,9 +23,8 @@ pub(super) fn run<V: StateView + ?Sized>(
 ) -> Result<TrustEvent, AdmissionError> {
     context.require_named_submitter()?;
     let (grantor, grant) = (op.grantor, &op.grant);
-    if !signers.organization(state, &grantor)? {
-        return Err(context.not_authorized(&grantor));
-    }
+    let signed = signers.organization(state, &grantor)?;
+    context.require_signed(signed, &grantor)?;
     // Taken wherever it is there, so that who signs does not have to know whether the period will be a new one.
     let receiver_signed = signers.organization(state, &grant.organization)?;
     let (frame, resource) = (context.frame, grant.resource());
@@ -73,13 +72,13 @@ pub(super) fn give<V: StateView + ?Sized>(
             record.periods.pop();
             period
         }
-        Place::New(_) if !registered_it && !receiver_signed => {
-            return Err(AdmissionError::GrantNotAccepted { organization });
-        }
-        Place::New(_) if record.periods.len() >= PERIODS_MAX => {
-            return Err(AdmissionError::PeriodsMax { organization, max: PERIODS_MAX });
-        }
         Place::New(period) => {
+            if !registered_it && !receiver_signed {
+                context.sink.report(AdmissionError::GrantNotAccepted { organization })?;
+            }
+            if record.periods.len() >= PERIODS_MAX {
+                return Err(AdmissionError::PeriodsMax { organization, max: PERIODS_MAX });
+            }
             list(grant, state)?;
             period
         }

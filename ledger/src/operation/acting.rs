@@ -6,13 +6,14 @@
 //! suspends every credential of a country. Deliberately absent: what is changed.
 
 use super::Context;
+use super::preview::LimitPreview;
 use crate::admit::{self, Frame};
 use crate::authority::{self, Link};
 use crate::error::{StatusDate, StatusError};
 use crate::overlay::{head, read};
 use crate::private::{GivenApproval, PrivatePart};
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, credential_type};
-use sillok_did_method::SUBMIT;
+use sillok_did_method::{EntryState, SUBMIT};
 use sillok_proto::{Hash, Tag, encode, v1};
 
 /// Most registering authorities above an organization that are walked.
@@ -45,6 +46,34 @@ pub(super) enum Class {
     Gained,
     Suspended,
     Ended,
+}
+
+impl Class {
+    /// Of entries that come to this state.
+    pub(super) const fn of_state(state: EntryState) -> Self {
+        match state {
+            EntryState::Valid => Self::Gained,
+            EntryState::Suspended => Self::Suspended,
+            EntryState::Invalid | EntryState::Superseded | EntryState::Pending => Self::Ended,
+        }
+    }
+
+    /// Its limit in a period; 0 = none.
+    const fn limit(self, period: &v1::Period) -> u32 {
+        match self {
+            Self::Gained => period.gained_hourly,
+            Self::Suspended => period.suspended_hourly,
+            Self::Ended => period.ended_hourly,
+        }
+    }
+
+    const fn used(self, usage: &mut v1::Usage) -> &mut u32 {
+        match self {
+            Self::Gained => &mut usage.gained,
+            Self::Suspended => &mut usage.suspended,
+            Self::Ended => &mut usage.ended,
+        }
+    }
 }
 
 /// A type as its latest version has it.
@@ -216,12 +245,21 @@ impl<'a> Acting<'a> {
             };
         verify(key, &part.acting_string, signature)?;
         for (key, signature) in &part.holder_signatures {
-            verify(key, &part.holder_string, signature)?;
+            context.sink.check(verify(key, &part.holder_string, signature))?;
         }
+        // From here on the answer is about what the issuer holds: a role without the right is told nothing else.
         let (credential, policy) = latest_type(view, credential_type)?;
         let link = right(frame, view, &role, issuer, credential_type, deed)?;
-        let rule = reason_rule(&policy, part.reason)?;
-        check_channel_and_level(&policy, part, deed)?;
+        let rule = match reason_rule(&policy, part.reason) {
+            Ok(rule) => rule,
+            Err(error) => {
+                context.sink.report(error)?;
+                // Of no reason, which asks for nothing: nothing more is reported about it.
+                v1::ReasonRule { replaces: true, ..v1::ReasonRule::default() }
+            }
+        };
+        context.sink.check(check_channel(&policy, part))?;
+        context.sink.check(check_level(&policy, part, deed))?;
         let acting = Self {
             context,
             part,
@@ -233,7 +271,7 @@ impl<'a> Acting<'a> {
             deed,
             link,
         };
-        acting.check_organization_code(view)?;
+        context.sink.check(acting.check_organization_code(view))?;
         Ok(acting)
     }
 
@@ -246,26 +284,31 @@ impl<'a> Acting<'a> {
         count: Option<(Class, usize)>,
     ) -> Result<(), AdmissionError> {
         let approvals = &self.part.approvals;
+        let sink = self.context.sink;
         let mut links = Vec::with_capacity(approvals.len());
         for approval in approvals {
-            links.push((approval.approver, self.check_approval(state, approval)?));
+            match self.check_approval(state, approval) {
+                Ok(link) => links.push((approval.approver, link)),
+                Err(error) => sink.report(error)?,
+            }
         }
         let given = approvals.len();
         if given < asked {
-            return Err(StatusError::ApprovalMissing { asked, given }.into());
+            sink.report(StatusError::ApprovalMissing { asked, given })?;
         }
         if given > 0 {
-            self.use_approvals(state)?;
+            sink.check(self.use_approvals(state))?;
         }
         let Some((class, count)) = count else { return Ok(()) };
         let role = self.part.acting_role;
         let within = self.charge(state, &role, self.deed.action(), &self.link, class, count)?;
         // The second role: one more than the rule asks for.
         if given <= asked {
-            within?;
+            sink.check(within)?;
         }
         for (approver, link) in &links {
-            self.charge(state, approver, v1::Action::Approve, link, class, count)??;
+            let within = self.charge(state, approver, v1::Action::Approve, link, class, count)?;
+            sink.check(within)?;
         }
         Ok(())
     }
@@ -368,25 +411,14 @@ impl<'a> Acting<'a> {
         class: Class,
         count: usize,
     ) -> Result<Result<(), StatusError>, AdmissionError> {
-        let period = &link.period;
-        let limit = match class {
-            Class::Gained => period.gained_hourly,
-            Class::Suspended => period.suspended_hourly,
-            Class::Ended => period.ended_hourly,
-        };
+        let limit = class.limit(&link.period);
         if limit == 0 {
             return Ok(Ok(()));
         }
         let leaf = TreeKey::usage(organization, action, &link.resource);
         let hour = self.context.frame.time_ms / HOUR_MS;
-        let mut usage = read::<v1::Usage>(state, &leaf)?
-            .filter(|usage| usage.hour == hour)
-            .unwrap_or_else(|| v1::Usage { hour, ..v1::Usage::default() });
-        let used = match class {
-            Class::Gained => &mut usage.gained,
-            Class::Suspended => &mut usage.suspended,
-            Class::Ended => &mut usage.ended,
-        };
+        let mut usage = usage_in(state, &leaf, hour)?;
+        let used = class.used(&mut usage);
         *used = used.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         let within = *used <= limit;
         usage.salt = leaf_salt(&self.part.salt, &leaf);
@@ -398,6 +430,40 @@ impl<'a> Acting<'a> {
             Err(StatusError::VelocityLimit { organization: *organization, limit, next_ms })
         })
     }
+}
+
+/// What was used of the limits of a grant in this hour.
+fn usage_in<V: StateView + ?Sized>(
+    view: &V,
+    leaf: &TreeKey,
+    hour: u64,
+) -> Result<v1::Usage, StateFault> {
+    let usage: Option<v1::Usage> = read(view, leaf)?;
+    Ok(usage
+        .filter(|usage| usage.hour == hour)
+        .unwrap_or_else(|| v1::Usage { hour, ..v1::Usage::default() }))
+}
+
+/// What the hour has left of a role's limit; `None` without one.
+pub(super) fn limit<V: StateView + ?Sized>(
+    frame: &Frame<'_>,
+    view: &V,
+    role: &Hash,
+    credential_type: &Hash,
+    deed: Deed,
+    class: Class,
+) -> Result<Option<LimitPreview>, StateFault> {
+    let action = deed.action();
+    let links = authority::chain(view, role, action, &credential_type.0, frame.time_ms)?;
+    let Some(link) = links.and_then(|links| links.into_iter().next()) else { return Ok(None) };
+    let limit = class.limit(&link.period);
+    if limit == 0 {
+        return Ok(None);
+    }
+    let leaf = TreeKey::usage(role, action, &link.resource);
+    let mut usage = usage_in(view, &leaf, frame.time_ms / HOUR_MS)?;
+    let left = limit.saturating_sub(*class.used(&mut usage));
+    Ok(Some(LimitPreview { organization: *role, action, resource: link.resource, limit, left }))
 }
 
 /// The rule of a reason, if the type allows it.
@@ -418,15 +484,17 @@ pub(super) fn in_mask(mask: u32, number: i32) -> bool {
         .is_some_and(|bit| mask & bit != 0)
 }
 
-fn check_channel_and_level(
-    policy: &v1::TypePolicy,
-    part: &PrivatePart,
-    deed: Deed,
-) -> Result<(), StatusError> {
-    let (channel, level) = (part.channel, part.assurance_level);
-    if !in_mask(policy.channels, channel) {
-        return Err(StatusError::ChannelNotAllowed { channel });
+fn check_channel(policy: &v1::TypePolicy, part: &PrivatePart) -> Result<(), StatusError> {
+    let channel = part.channel;
+    if in_mask(policy.channels, channel) {
+        Ok(())
+    } else {
+        Err(StatusError::ChannelNotAllowed { channel })
     }
+}
+
+fn check_level(policy: &v1::TypePolicy, part: &PrivatePart, deed: Deed) -> Result<(), StatusError> {
+    let level = part.assurance_level;
     // Where none is asked for, any number would be a place for a message.
     let allowed = if deed == Deed::Gain && policy.assurance_levels != 0 {
         in_mask(policy.assurance_levels, level)

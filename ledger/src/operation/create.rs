@@ -23,17 +23,16 @@ pub(super) fn run<V: StateView + ?Sized>(
     if admit::organization(state, &op.authority)?.is_none() {
         return Err(AdmissionError::UnknownAuthority { authority: op.authority });
     }
-    require_grant(context.frame, state, &op.authority, v1::Action::Register)?;
+    let sink = context.sink;
+    sink.check(require_grant(context.frame, state, &op.authority, v1::Action::Register))?;
     if let Recovery::Assisted { countersigner } = op.recovery {
-        require_countersigner(context, state, &countersigner)?;
+        sink.check(require_countersigner(context, state, &countersigner))?;
     }
     bind_new_keys(context, &v1::DidDocument::default(), &op.document, signers, state)?;
     // The authority's word is its submission, or a signature of its own.
     let consents =
         *context.submitter == op.authority || signers.organization(state, &op.authority)?;
-    if !consents {
-        return Err(context.not_authorized(&op.did));
-    }
+    context.require_signed(consents, &op.did)?;
     let hash = document_hash(&op.document);
     state.put_document(hash, op.document.clone());
     Ok(v1::Head {

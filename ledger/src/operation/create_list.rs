@@ -23,16 +23,15 @@ pub(super) fn run<V: StateView + ?Sized>(
     let Some(document) = admit::organization(state, &issuer)? else {
         return Err(AdmissionError::UnknownOrganization { organization: issuer });
     };
-    if !signers.controller(&issuer, &document)? {
-        return Err(context.not_authorized(&issuer));
-    }
+    let signed = signers.controller(&issuer, &document)?;
+    context.require_signed(signed, &issuer)?;
     let (frame, credential_type) = (context.frame, op.credential_type);
     // D9: the type first, before anything is written.
     acting::latest_type(state, &credential_type)?;
     acting::right(frame, state, &issuer, &issuer, &credential_type, Deed::Gain)?;
     let expected = status_list_name(frame.chain.hash(), &issuer, &credential_type, &op.nonce);
     if op.list != expected {
-        return Err(StatusError::ListName { named: op.list, expected }.into());
+        context.sink.report(StatusError::ListName { named: op.list, expected })?;
     }
     let leaf = TreeKey::status_list(&op.list);
     if read::<v1::StatusList>(state, &leaf)?.is_some() {

@@ -21,9 +21,8 @@ pub(super) fn run<V: StateView + ?Sized>(
     }
     require_previous(&op.did, &head, &op.previous)?;
     let document = document_of(state, &head)?;
-    if !signers.controller(&op.did, &document)? {
-        return Err(context.not_authorized(&op.did));
-    }
+    let signed = signers.controller(&op.did, &document)?;
+    context.require_signed(signed, &op.did)?;
     if head.kind() != v1::Kind::Holder {
         context.require_named_submitter()?;
     }

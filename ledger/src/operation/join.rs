@@ -21,7 +21,8 @@ pub(super) fn run<V: StateView + ?Sized>(
     let key = ed25519_key(&op.validator_key);
     let key_id = key_id(&key);
     if !signers.take(&key)? {
-        return Err(AdmissionError::PossessionMissing { operation: context.index, key_id });
+        let operation = context.index;
+        context.sink.report(AdmissionError::PossessionMissing { operation, key_id })?;
     }
     let mut roster = Roster::read(state)?;
     if !roster.is_operator(&operator) {

@@ -249,10 +249,10 @@ pub(super) fn require_operator<V: StateView + ?Sized>(
     }
     let record = member_record(view, operator)?;
     if !signers.take(&governance_key(&record))? {
-        return Err(AdmissionError::GovernanceKeyRequired {
+        context.sink.report(AdmissionError::GovernanceKeyRequired {
             operation: context.index,
             operator: *operator,
-        });
+        })?;
     }
     Ok(record)
 }

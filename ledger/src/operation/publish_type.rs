@@ -20,9 +20,8 @@ pub(super) fn run<V: StateView + ?Sized>(
 ) -> Result<TrustEvent, AdmissionError> {
     context.require_named_submitter()?;
     let (publisher, name, frame) = (op.publisher, op.name, context.frame);
-    if !signers.organization(state, &publisher)? {
-        return Err(context.not_authorized(&publisher));
-    }
+    let signed = signers.organization(state, &publisher)?;
+    context.require_signed(signed, &publisher)?;
     let define = v1::Action::DefineType;
     let exclusive = op.content.policy.as_ref().is_some_and(|policy| policy.exclusive);
     let before = latest_type(state, &name)?.map(|(credential_type, _)| credential_type);
@@ -30,7 +29,7 @@ pub(super) fn run<V: StateView + ?Sized>(
         (Some(nonce), None) => {
             let derived = credential_type_name(frame.chain.hash(), &publisher, nonce, &op.content);
             if derived != name {
-                return Err(AdmissionError::TypeNameMismatch { named: name, derived });
+                context.sink.report(AdmissionError::TypeNameMismatch { named: name, derived })?;
             }
             // Nobody can hold a grant on what has no name yet.
             require_chain(frame, state, &publisher, define, &[])?;
@@ -48,15 +47,15 @@ pub(super) fn run<V: StateView + ?Sized>(
             }
             require_chain(frame, state, &publisher, define, &name.0)?;
             if before.version.checked_add(1) != Some(op.version) {
-                return Err(AdmissionError::TypeVersion {
+                context.sink.report(AdmissionError::TypeVersion {
                     name,
                     version: op.version,
                     latest: before.version,
-                });
+                })?;
             }
             // Enrollments and lists were made for one or the other.
             if before.exclusive != exclusive {
-                return Err(AdmissionError::ExclusiveFixed { name });
+                context.sink.report(AdmissionError::ExclusiveFixed { name })?;
             }
             v1::CredentialType { version: op.version, ..before }
         }

@@ -105,18 +105,20 @@ impl Change<'_> {
         else {
             return Ok(());
         };
-        self.require_replaceable()?;
+        let sink = self.context.sink;
+        sink.check(self.require_replaceable())?;
         if self.held.leaf.number.checked_add(1) != Some(*number) {
-            return Err(self.stale());
+            sink.report(self.stale())?;
         }
         let (time_ms, policy) = (self.time_ms(), &self.acting.policy);
+        let earliest_ms = time_ms.saturating_add(1);
         let latest_ms = time_ms.saturating_add(policy.reservation_max_ms);
-        within(StatusDate::Deadline, *deadline_ms, time_ms.saturating_add(1), latest_ms)?;
+        sink.check(within(StatusDate::Deadline, *deadline_ms, earliest_ms, latest_ms))?;
         let latest_ms = time_ms.saturating_add(policy.validity_max_ms);
-        within(StatusDate::ValidUntil, *valid_until_ms, *deadline_ms, latest_ms)?;
-        self.require_new_key(view, one_time_key)?;
+        sink.check(within(StatusDate::ValidUntil, *valid_until_ms, *deadline_ms, latest_ms))?;
+        sink.check(self.require_new_key(view, one_time_key).map(|_| ()))?;
         if let Some(new) = new_handle {
-            self.require_free_handle(view, new)?;
+            sink.check(self.require_free_handle(view, new).map(|_| ()))?;
         }
         self.held.leaf.number = *number;
         self.held.leaf.reservation = Some(v1::Reservation {
@@ -200,18 +202,24 @@ impl Change<'_> {
         };
         let time_ms = self.time_ms();
         let reservation = self.require_reservation(*number)?;
+        let sink = self.context.sink;
         if key_id(one_time_key).0 != reservation.one_time_key_id.as_slice() {
-            return Err(StatusError::OneTimeKeyMismatch.into());
+            sink.report(StatusError::OneTimeKeyMismatch)?;
         }
-        self.require_role(state, &reservation)?;
-        check_grace(self.context.frame, &self.acting.policy, *grace_until_ms)?;
+        sink.check(self.require_role(state, &reservation))?;
+        sink.check(check_grace(self.context.frame, &self.acting.policy, *grace_until_ms))?;
         // Of the latest version, which may allow less than when it was reserved.
         let latest_ms = time_ms.saturating_add(self.acting.policy.validity_max_ms);
-        within(StatusDate::ValidUntil, reservation.valid_until_ms, time_ms, latest_ms)?;
+        let valid_until_ms = reservation.valid_until_ms;
+        sink.check(within(StatusDate::ValidUntil, valid_until_ms, time_ms, latest_ms))?;
         for key in [one_time_key, enrollment_key] {
-            let key_id = self.require_new_key(state, key)?;
-            let used = v1::UsedKey { height: self.context.frame.height };
-            state.put(TreeKey::used_key(&key_id), encode(&used));
+            match self.require_new_key(state, key) {
+                Ok(key_id) => {
+                    let used = v1::UsedKey { height: self.context.frame.height };
+                    state.put(TreeKey::used_key(&key_id), encode(&used));
+                }
+                Err(error) => sink.report(error)?,
+            }
         }
         let dates = Dates { grace_until_ms: *grace_until_ms, ..Dates::default() };
         self.held.carry(state, &mut self.entries, EntryState::Superseded, dates)?;
@@ -306,7 +314,7 @@ impl Change<'_> {
             _ => return Err(self.standing.refusal().into()),
         }
         if number != 0 && number != leaf.active_number {
-            return Err(self.stale());
+            self.context.sink.report(self.stale())?;
         }
         self.held.carry(view, &mut self.entries, EntryState::Suspended, Dates::default())?;
         self.held.leaf.state = v1::EnrollmentState::Suspended.into();
@@ -326,11 +334,12 @@ impl Change<'_> {
             Standing::Active => return Err(self.already()),
             other => return Err(other.refusal().into()),
         }
+        let sink = self.context.sink;
         if number != leaf.active_number {
-            return Err(self.stale());
+            sink.report(self.stale())?;
         }
         if leaf.enrollment_key.as_ref() != Some(enrollment_key) {
-            return Err(StatusError::EnrollmentKeyMismatch.into());
+            sink.report(StatusError::EnrollmentKeyMismatch)?;
         }
         self.held.carry(view, &mut self.entries, EntryState::Valid, Dates::default())?;
         self.held.leaf.state = v1::EnrollmentState::Active.into();
@@ -358,15 +367,16 @@ impl Change<'_> {
         let about = number == 0
             || number == leaf.active_number && leaf.state() != v1::EnrollmentState::Ended
             || reserved && number == leaf.number;
+        let sink = self.context.sink;
         if !about {
-            return Err(self.stale());
+            sink.report(self.stale())?;
         }
-        check_invalid_from(
+        sink.check(check_invalid_from(
             self.context.frame,
             &self.acting.policy,
             invalid_from_ms,
             leaf.activated_ms,
-        )?;
+        ))?;
         let dates = Dates { invalid_from_ms, ..Dates::default() };
         self.held.carry(view, &mut self.entries, EntryState::Invalid, dates)?;
         let leaf = &mut self.held.leaf;

@@ -29,13 +29,21 @@ pub(super) fn run<V: StateView + ?Sized>(
     let deed = if op.state.is_gain() { Deed::Gain } else { Deed::Loss };
     let acting = Acting::begin(context, state, &issuer, &credential_type, deed)?;
     let (frame, policy) = (context.frame, &acting.policy);
-    check_grace(frame, policy, op.grace_until_ms)?;
-    check_invalid_from(frame, policy, op.invalid_from_ms, list.created_ms)?;
+    let sink = context.sink;
+    sink.check(check_grace(frame, policy, op.grace_until_ms))?;
+    sink.check(check_invalid_from(frame, policy, op.invalid_from_ms, list.created_ms))?;
     // Ascending, so the last is the largest.
-    if let Some(index) = op.indexes.last().copied().filter(|index| *index >= list.capacity) {
-        return Err(StatusError::IndexOutOfRange { index, capacity: list.capacity }.into());
+    let capacity = list.capacity;
+    if let Some(index) = op.indexes.last().copied().filter(|index| *index >= capacity) {
+        sink.report(StatusError::IndexOutOfRange { index, capacity })?;
     }
-    let handles = check_handles(op, &acting)?;
+    let handles = match check_handles(op, &acting) {
+        Ok(handles) => handles,
+        Err(error) => {
+            sink.report(error)?;
+            &[]
+        }
+    };
     let mut change = Change {
         op,
         time_ms: frame.time_ms,
@@ -44,21 +52,22 @@ pub(super) fn run<V: StateView + ?Sized>(
         enrollments: BTreeMap::new(),
         names: (issuer, credential_type),
     };
-    let mut changed: usize = 0;
-    for (nth, index) in op.indexes.iter().enumerate() {
-        if change.set(state, *index, handles.get(nth))? {
-            changed = changed.saturating_add(1);
+    let (mut changed, mut refused): (usize, usize) = (0, 0);
+    for (nth, index) in op.indexes.iter().enumerate().filter(|(_, index)| **index < capacity) {
+        match change.set(state, *index, handles.get(nth)) {
+            Ok(true) => changed = changed.saturating_add(1),
+            Ok(false) => {}
+            Err(error) => {
+                refused = refused.saturating_add(1);
+                sink.report(error)?;
+            }
         }
     }
-    if changed == 0 {
+    if changed == 0 && refused == 0 {
         let height = frame.height.saturating_sub(1);
-        return Err(StatusError::AlreadySet { list: op.list, state: op.state, height }.into());
+        sink.report(StatusError::AlreadySet { list: op.list, state: op.state, height })?;
     }
-    let class = match op.state {
-        EntryState::Valid => Class::Gained,
-        EntryState::Suspended => Class::Suspended,
-        EntryState::Invalid | EntryState::Superseded | EntryState::Pending => Class::Ended,
-    };
+    let class = Class::of_state(op.state);
     acting.settle(state, acting.approvals_asked(), Some((class, changed)))?;
     for held in change.enrollments.into_values() {
         held.write(state, &acting.part.salt, frame.height);

@@ -18,9 +18,8 @@ pub(super) fn run<V: StateView + ?Sized>(
     state: &mut Overlay<'_, V>,
 ) -> Result<TrustEvent, AdmissionError> {
     context.require_named_submitter()?;
-    if !signers.organization(state, &op.by)? {
-        return Err(context.not_authorized(&op.by));
-    }
+    let signed = signers.organization(state, &op.by)?;
+    context.require_signed(signed, &op.by)?;
     end(context, Some(&op.by), &op.grant, state)
 }
 

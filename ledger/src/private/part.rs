@@ -66,13 +66,13 @@ pub(crate) struct Place<'a> {
     pub(crate) transaction_id: &'a Hash,
     /// Index in the body.
     pub(crate) index: usize,
-    pub(crate) operation_hash: Hash,
 }
 
 impl PrivatePart {
     /// Checks the content of `operation`, whose hash was compared, and the signatures beside it.
     pub(crate) fn check(
         place: Place<'_>,
+        operation_hash: Hash,
         operation: &CheckedOperation,
         content: &v1::PrivateContent,
         signatures: &v1::PrivateOperationSignatures,
@@ -116,7 +116,7 @@ impl PrivatePart {
                     .as_ref()
                     .ok_or(AdmissionError::MissingPart { part: "acting role's signature" })?,
             )?,
-            approvals: approvals(place, content, signatures)?,
+            approvals: approvals(place, &operation_hash, content, signatures)?,
             channel: content.channel,
             reason: content.reason,
             assurance_level: content.assurance_level,
@@ -128,7 +128,7 @@ impl PrivatePart {
             holder_string: holder_string(place.genesis, &acting),
             holder_signatures: holder_signatures(index, holder_keys, &signatures.holder_keys)?,
             enrollment,
-            operation_hash: place.operation_hash,
+            operation_hash,
         })
     }
 
@@ -155,6 +155,7 @@ fn handle_count(operation: &CheckedOperation, content: &v1::PrivateContent) -> u
 
 fn approvals(
     place: Place<'_>,
+    operation_hash: &Hash,
     content: &v1::PrivateContent,
     signatures: &v1::PrivateOperationSignatures,
 ) -> Result<Vec<GivenApproval>, AdmissionError> {
@@ -169,7 +170,7 @@ fn approvals(
         .zip(&signatures.approvals)
         .map(|(approver, approval)| {
             let expires_ms = approval.expires_ms;
-            let operation_hash = place.operation_hash.to_vec();
+            let operation_hash = operation_hash.to_vec();
             let statement = v1::ApprovalStatement { operation_hash, expires_ms };
             let signature =
                 approval.signature.as_ref().ok_or_else(|| missing("approver's signature"))?;

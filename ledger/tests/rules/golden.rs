@@ -21,14 +21,15 @@ use crate::support::{START_MS, STEP_MS, World, agreement, device, document, key,
 use sillok_did_method::{
     Did, Recovery, acting_role_string, approval_string, author_statement, author_statement_hash,
     author_string, credential_type_name, document_hash, head_hash, holder_string, inception,
-    inception_digest, key_id, operation_hash, operation_list_hash, private_content_hash,
-    status_list_name, submitter_string, transaction_id,
+    inception_digest, key_id, operation_hash, operation_list_hash, prepare_string,
+    private_content_hash, read_string, status_list_name, submitter_string, transaction_id,
 };
 use sillok_ledger::{
     LeafKind, TransactionLeaf, TreeKey, genesis_header, header_hash, organization_digest, pad,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::BTreeMap;
+use v1::read_statement::Read;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/record.json");
 
@@ -371,6 +372,29 @@ fn private_parts(out: &mut Vectors) {
     out.put("acting statement", &encode(&acting));
     out.put("acting role string", &acting_role_string(&genesis, &acting));
     out.put("holder string", &holder_string(&genesis, &acting));
+    let id = Hash([0x0e; 32]);
+    out.put("prepare string of transaction 0e*32", &prepare_string(&genesis, &id));
+    for (name, read) in [
+        ("entries", Read::Entries(v1::ReadEntries { list: vec![1; 32], indexes: vec![0, 300] })),
+        (
+            "an enrollment",
+            Read::Enrollment(v1::ReadEnrollment {
+                issuer: vec![2; 32],
+                r#type: vec![3; 32],
+                handle: vec![4; 32],
+            }),
+        ),
+        ("contents", Read::Contents(v1::ReadContents { transaction_id: id.to_vec() })),
+    ] {
+        let statement = v1::ReadStatement {
+            organization: vec![5; 32],
+            header_height: 700,
+            header_hash: vec![6; 32],
+            read: Some(read),
+        };
+        out.put(format!("read statement of {name}"), &encode(&statement));
+        out.put(format!("read string of {name}"), &read_string(&genesis, &statement));
+    }
 
     let first = v1::TypeVersion { schema_hash: vec![0x11; 32], ..v1::TypeVersion::default() };
     let publisher = Hash([0x12; 32]);

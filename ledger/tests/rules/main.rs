@@ -19,6 +19,7 @@ mod holders;
 mod members;
 mod motion;
 mod organizations;
+mod prepare;
 mod properties;
 mod repetition;
 mod sets;

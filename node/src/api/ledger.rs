@@ -33,6 +33,9 @@ impl LedgerService for Api {
         let transaction: v1::Transaction =
             sillok_proto::decode(&request.transaction, TRANSACTION_BYTES_MAX)
                 .map_err(|error| not_canonical(&error))?;
+        if !request.prepared_id.is_empty() {
+            super::prepare::confirm(self.ledger.chain.hash(), &transaction, &request.prepared_id)?;
+        }
         let ledger = self.ledger.clone();
         let submitted = self.blocking(move || ledger.submit(transaction)).await?;
         let id = match submitted {
@@ -52,6 +55,22 @@ impl LedgerService for Api {
             }
         };
         self.final_state(&id, request.wait_ms).await.map(Response::new)
+    }
+
+    async fn simulate(
+        &self,
+        request: Request<v1::SimulateRequest>,
+    ) -> Result<Response<v1::SimulateResponse>, Status> {
+        let request = request.into_inner();
+        let transaction: v1::Transaction =
+            sillok_proto::decode(&request.transaction, TRANSACTION_BYTES_MAX)
+                .map_err(|error| not_canonical(&error))?;
+        let api = self.clone();
+        let (submitter, roles) = (request.submitter.unwrap_or_default(), request.roles);
+        self.blocking(move || api.simulated(&transaction, &submitter, &roles))
+            .await?
+            .map(Response::new)
+            .map_err(Status::from)
     }
 
     async fn get_transaction(
@@ -257,7 +276,7 @@ impl LedgerService for Api {
     }
 }
 
-fn not_canonical(error: &CanonicalError) -> Refused {
+pub(super) fn not_canonical(error: &CanonicalError) -> Refused {
     match error {
         CanonicalError::TooLong { .. } => Refused::new(
             Code::ResourceExhausted,

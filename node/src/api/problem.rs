@@ -92,7 +92,9 @@ pub fn refused(network: &str, error: &SubmitError) -> Refused {
     }
 }
 
-fn admission(network: &str, error: &AdmissionError) -> Refused {
+/// The problem of a rule that is broken.
+#[must_use]
+pub fn admission(network: &str, error: &AdmissionError) -> Refused {
     if matches!(error, AdmissionError::State(_)) {
         return Refused::internal();
     }

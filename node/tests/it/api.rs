@@ -31,11 +31,11 @@ use tonic_types::StatusExt;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node's doors, without ordering behind them.
-struct Doors {
-    ledger: Arc<Ledger>,
-    writer: LedgerClient<Channel>,
+pub(crate) struct Doors {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) writer: LedgerClient<Channel>,
     resolver: DidResolverClient<Channel>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     network: Network,
@@ -46,7 +46,7 @@ async fn doors(path: &Path) -> Doors {
 }
 
 /// Those of a node with this record, or of one that joins.
-async fn doors_of(
+pub(crate) async fn doors_of(
     ledger: Ledger,
     joins: Option<Progress>,
 ) -> (Doors, watch::Sender<Option<Progress>>) {
@@ -85,7 +85,7 @@ async fn doors_of(
 
 impl Doors {
     async fn submit(&mut self, transaction: Vec<u8>) -> Result<v1::TransactionState, Status> {
-        let request = v1::SubmitRequest { transaction, wait_ms: 0 };
+        let request = v1::SubmitRequest { transaction, wait_ms: 0, ..Default::default() };
         self.writer.submit(request).await.map(tonic::Response::into_inner)
     }
 
@@ -106,7 +106,7 @@ impl Doors {
         events
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.stop.send_replace(true);
         self.network.handle.stop().await;
         let _ = self.network.task.await;
@@ -116,7 +116,7 @@ impl Doors {
     }
 }
 
-fn refusal(status: &Status) -> (Code, String) {
+pub(crate) fn refusal(status: &Status) -> (Code, String) {
     let details = status.get_error_details();
     let info = details.error_info().expect("every refusal carries its code");
     assert_eq!(info.domain, "sillok.v1");

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod desk;
 mod joining;
 mod members;
 mod mempool;

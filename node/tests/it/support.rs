@@ -29,13 +29,13 @@ fn secret(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn bound(seed: u8, relationships: u32) -> v1::BoundKey {
+pub(crate) fn bound(seed: u8, relationships: u32) -> v1::BoundKey {
     let point = secret(seed).verifying_key().to_bytes().to_vec();
     let key = v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point };
     v1::BoundKey { key: Some(key), relationships, expires_ms: 0 }
 }
 
-fn sign(seed: u8, message: &[u8]) -> v1::KeySignature {
+pub(crate) fn sign(seed: u8, message: &[u8]) -> v1::KeySignature {
     let key = bound(seed, 0).key.unwrap();
     let signature = secret(seed).sign(message).to_bytes().to_vec();
     v1::KeySignature { key_id: key_id(&key).to_vec(), signature }
