@@ -7,13 +7,15 @@
 use crate::identity::Identity;
 use crate::keys::{KeyAlgorithm, SecretKey};
 use crate::problem::DOMAIN;
+use crate::verify::moment::Moment;
 use sillok_did_method::{Did, head_hash, proposal_hash};
+use sillok_ledger::answer::{self, Recorder};
 use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, Frame, StateFault, StateView, Tip, TransactionLeaf,
-    TreeKey, VerifyEach, build_block, default_parameters, header_hash, organization_digest,
-    precommit_string, validator_set_hash,
+    TreeKey, VerifyEach, authority, build_block, default_parameters, header_hash,
+    organization_digest, precommit_string, validator_set_hash,
 };
 use sillok_proto::{Hash, decode, v1};
 use std::collections::{BTreeMap, HashMap};
@@ -63,6 +65,22 @@ impl StateView for Store {
 
     fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
         Ok(self.documents.get(hash).cloned())
+    }
+}
+
+/// The state of one height.
+struct StoreAt<'a> {
+    store: &'a Store,
+    height: u64,
+}
+
+impl StateView for StoreAt<'_> {
+    fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
+        self.store.value(key, self.height)
+    }
+
+    fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
+        self.store.document(hash)
     }
 }
 
@@ -444,6 +462,65 @@ impl MemoryNetwork {
         })
     }
 
+    /// The honest answer to a question about a moment: `keys` says which leaves it reads of a state, at which time. With
+    /// `then`, a time calls for the state of that time too.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`]: there is no such moment.
+    pub fn answer(
+        &self,
+        moment: Moment,
+        then: bool,
+        keys: impl Fn(&dyn StateView, u64) -> Result<Vec<TreeKey>, StateFault>,
+    ) -> Result<v1::StateAnswer, TestingError> {
+        let tip = self.tip.height();
+        let (known, time_ms) = match moment {
+            Moment::Tip => (tip, None),
+            Moment::Height(height) => (height, None),
+            Moment::Time { time_ms, known_at } => (known_at.unwrap_or(tip), Some(time_ms)),
+        };
+        let header = |height: u64| {
+            let place = usize::try_from(height).unwrap_or(usize::MAX);
+            self.headers.get(place).ok_or_else(|| fault(format!("there is no height {height}")))
+        };
+        let at_ms = time_ms.unwrap_or(header(known)?.time_ms);
+        let entries = |height: u64| -> Result<Vec<v1::StateEntry>, TestingError> {
+            let view = StoreAt { store: &self.store, height };
+            let keys = keys(&view, at_ms).map_err(fault)?;
+            let prove = |key| tree::prove(&self.store, height, key).map_err(fault);
+            keys.iter().map(prove).collect()
+        };
+        let ancestor = |height: u64| -> Result<v1::Ancestor, TestingError> {
+            let path = if height == tip { None } else { self.history_proof(height, tip)?.path };
+            Ok(v1::Ancestor { header: Some(header(height)?.clone()), path })
+        };
+        let past = |height: u64, next: Option<u64>| -> Result<v1::PastState, TestingError> {
+            Ok(v1::PastState {
+                header: Some(ancestor(height)?),
+                next: next.map(ancestor).transpose()?,
+                entries: entries(height)?,
+            })
+        };
+        let signed_header = self.signed_headers.get(&tip).cloned();
+        let at_tip = known == tip;
+        let in_force = |time_ms: u64| {
+            (0..=known).rev().find(|height| header(*height).is_ok_and(|one| one.time_ms <= time_ms))
+        };
+        let then = time_ms.filter(|_| then).map(|time_ms| {
+            let height = in_force(time_ms).ok_or_else(|| fault("before the genesis"))?;
+            past(height, (height < known).then_some(height.saturating_add(1)))
+        });
+        Ok(v1::StateAnswer {
+            proof: Some(v1::StateProof {
+                signed_header,
+                entries: if at_tip { entries(tip)? } else { Vec::new() },
+            }),
+            known: (!at_tip).then(|| past(known, None)).transpose()?,
+            then: then.transpose()?,
+        })
+    }
+
     fn versions(&self, head: Option<v1::Head>) -> Vec<v1::Version> {
         let mut versions = Vec::new();
         let mut next = head;
@@ -543,6 +620,8 @@ pub struct Lie {
     pub history: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::HistoryResponse) + Send + Sync>>,
     /// To asking for leaves of the state.
     pub state: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateProof) + Send + Sync>>,
+    /// To questions about chunks, lists, rights and types.
+    pub answer: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateAnswer) + Send + Sync>>,
     /// To submitting, and to asking for the state of a transaction.
     pub transaction: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::TransactionState) + Send + Sync>>,
 }
@@ -588,6 +667,8 @@ pub async fn serve(
     tokio::spawn(async move {
         let _ = tonic::transport::Server::builder()
             .add_service(v1::did_resolver_server::DidResolverServer::new(service.clone()))
+            .add_service(v1::status_registry_server::StatusRegistryServer::new(service.clone()))
+            .add_service(v1::trust_registry_server::TrustRegistryServer::new(service.clone()))
             .add_service(v1::ledger_server::LedgerServer::new(service))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 let _ = stopped.await;
@@ -681,6 +762,155 @@ impl v1::did_resolver_server::DidResolver for Service {
             lie(&network, &mut answer);
         }
         Ok(Response::new(answer))
+    }
+}
+
+impl Service {
+    /// The answer to a question about a moment, or a lie.
+    fn answer(
+        &self,
+        min_height: u64,
+        at: Option<v1::Moment>,
+        then: bool,
+        keys: impl Fn(&dyn StateView, u64) -> Result<Vec<TreeKey>, StateFault>,
+    ) -> Result<v1::StateAnswer, Status> {
+        let moment = match at.and_then(|at| at.moment) {
+            None => Moment::Tip,
+            Some(v1::moment::Moment::Height(height)) => Moment::Height(height),
+            Some(v1::moment::Moment::Time(v1::KnownTime { time_ms, known_at })) => {
+                let known_at = Some(known_at).filter(|height| *height != 0);
+                Moment::Time { time_ms, known_at }
+            }
+        };
+        let network = self.lock();
+        reached(&network, min_height)?;
+        let mut answer = network.answer(moment, then, keys).map_err(internal)?;
+        if let Some(lie) = &self.lie.answer {
+            lie(&network, &mut answer);
+        }
+        Ok(answer)
+    }
+
+    fn present(
+        &self,
+        min_height: u64,
+        keys: impl Fn(&dyn StateView) -> Result<Vec<TreeKey>, StateFault>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let answer = self.answer(min_height, None, false, |view, _| keys(view))?;
+        Ok(Response::new(answer.proof.unwrap_or_default()))
+    }
+}
+
+fn name(bytes: &[u8]) -> Result<Hash, Status> {
+    let wrong =
+        || status(Code::InvalidArgument, "INVALID_NAME", "a name has 32 bytes", "AFTER_FIX");
+    Hash::from_slice(bytes).ok_or_else(wrong)
+}
+
+/// The keys that a question reads.
+fn recorded<T>(
+    view: &dyn StateView,
+    ask: impl Fn(&Recorder<'_, dyn StateView + '_>) -> Result<T, StateFault>,
+) -> Result<Vec<TreeKey>, StateFault> {
+    let recorder = Recorder::new(view);
+    ask(&recorder)?;
+    Ok(recorder.into_keys())
+}
+
+#[tonic::async_trait]
+impl v1::status_registry_server::StatusRegistry for Service {
+    type ExportListStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::StateAnswer, Status>>>;
+    type WatchListStream = tokio_stream::Empty<Result<v1::ListChange, Status>>;
+
+    async fn get_list(
+        &self,
+        request: Request<v1::GetListRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let request = request.into_inner();
+        let lists =
+            request.lists.iter().map(|one| name(one)).collect::<Result<Vec<_>, Status>>()?;
+        self.present(request.min_height, |_| Ok(answer::list_keys(&lists)))
+    }
+
+    async fn get_chunks(
+        &self,
+        request: Request<v1::GetChunksRequest>,
+    ) -> Result<Response<v1::StateAnswer>, Status> {
+        let v1::GetChunksRequest { list, chunks, min_height, at } = request.into_inner();
+        let list = name(&list)?;
+        let keys = |_: &dyn StateView, _| Ok(answer::chunk_keys(&list, &chunks));
+        self.answer(min_height, at, true, keys).map(Response::new)
+    }
+
+    async fn export_list(
+        &self,
+        request: Request<v1::ExportListRequest>,
+    ) -> Result<Response<Self::ExportListStream>, Status> {
+        let v1::ExportListRequest { list, min_height, at } = request.into_inner();
+        let list = name(&list)?;
+        let leaf = self.lock().store.leaf(&TreeKey::status_list(&list));
+        let leaf: v1::StatusList =
+            leaf.ok().flatten().and_then(|bytes| decode(&bytes, 4096).ok()).unwrap_or_default();
+        let numbers: Vec<u32> = (0..leaf.capacity / sillok_did_method::CHUNK_ENTRIES).collect();
+        let pieces: Vec<&[u32]> = if numbers.is_empty() {
+            vec![&[]]
+        } else {
+            numbers.chunks(answer::CHUNKS_MAX).collect()
+        };
+        let pieces: Vec<_> = pieces
+            .into_iter()
+            .map(|piece| {
+                let keys = |_: &dyn StateView, _| Ok(answer::chunk_keys(&list, piece));
+                self.answer(min_height, at, true, keys)
+            })
+            .collect();
+        Ok(Response::new(tokio_stream::iter(pieces)))
+    }
+
+    async fn watch_list(
+        &self,
+        _: Request<v1::WatchListRequest>,
+    ) -> Result<Response<Self::WatchListStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::trust_registry_server::TrustRegistry for Service {
+    async fn get_authority(
+        &self,
+        request: Request<v1::GetAuthorityRequest>,
+    ) -> Result<Response<v1::StateAnswer>, Status> {
+        let request = request.into_inner();
+        let organization = name(&request.organization)?;
+        let keys = |view: &dyn StateView, time_ms| {
+            recorded(view, |view| {
+                authority::chain(view, &organization, request.action(), &request.resource, time_ms)
+            })
+        };
+        self.answer(request.min_height, request.at, false, keys).map(Response::new)
+    }
+
+    async fn get_grants(
+        &self,
+        request: Request<v1::GetGrantsRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let request = request.into_inner();
+        let organization = name(&request.organization)?;
+        self.present(request.min_height, |view| {
+            recorded(view, |view| answer::grants(view, &organization))
+        })
+    }
+
+    async fn get_type(
+        &self,
+        request: Request<v1::GetTypeRequest>,
+    ) -> Result<Response<v1::StateProof>, Status> {
+        let request = request.into_inner();
+        let name = name(&request.r#type)?;
+        self.present(request.min_height, |view| {
+            recorded(view, |view| answer::type_and_version(view, &name, request.version))
+        })
     }
 }
 

@@ -6,6 +6,14 @@
 //! past its age comes as stale, and its value must be asked for by a name that says so (PROTOCOL §6.3).
 //!
 //! `ResolveResponse.resolution_json` is never looked at: the view is made here, from what was verified.
+//!
+//! Below are DIDs; [`moment`], [`status`] and [`authority`] hold what answers about lists, rights and types take.
+
+pub mod moment;
+
+pub mod status;
+
+pub mod authority;
 
 use serde_json::Value;
 use sillok_did_method::{
@@ -70,6 +78,104 @@ pub enum VerifyError {
         /// What is wrong with it.
         source: CanonicalError,
     },
+    /// A leaf that the question reads is not in the answer.
+    #[error(
+        "leaf {position} of the answer is withheld, and what is not proved is no absence; ask another node"
+    )]
+    LeafWithheld {
+        /// Its place among those that the question reads.
+        position: usize,
+    },
+    /// Another leaf in the place of one that the question reads.
+    #[error(
+        "leaf {position} of the answer is not the one that the question reads there; ask another node"
+    )]
+    WrongLeaf {
+        /// Its place.
+        position: usize,
+    },
+    /// A leaf that the question does not read.
+    #[error("leaf {position} of the answer is none that the question reads; ask another node")]
+    LeafUnasked {
+        /// Its place.
+        position: usize,
+    },
+    /// The proved leaves do not fit each other, or are of a later version of the ledger.
+    #[error("the proved leaves make no sense ({reason}); update this program or ask another node")]
+    Contradiction {
+        /// What does not fit.
+        reason: String,
+    },
+    /// A part of an answer about the past is missing.
+    #[error("the answer lacks {what}; ask another node")]
+    PastMissing {
+        /// Which.
+        what: &'static str,
+    },
+    /// A part of an answer about the past that was not asked for.
+    #[error("the answer brings {what}, which was not asked for; ask another node")]
+    PastUnasked {
+        /// Which.
+        what: &'static str,
+    },
+    /// The state of another height.
+    #[error("the answer is of the state of height {height}, not of {asked}; ask another node")]
+    NotTheHeightAsked {
+        /// The height in the answer.
+        height: u64,
+        /// The height asked for.
+        asked: u64,
+    },
+    /// Not the last block up to a time.
+    #[error("block {height} is not shown to be the last one up to {time_ms} ms; ask another node")]
+    NotInForce {
+        /// The block in the answer.
+        height: u64,
+        /// The time asked for.
+        time_ms: u64,
+    },
+    /// A time that what is known does not reach.
+    #[error(
+        "{time_ms} ms is later than what is known, which is of {known_ms} ms; ask again later, or name a later known_at"
+    )]
+    TimeToCome {
+        /// The time asked for.
+        time_ms: u64,
+        /// The ledger time of what is known.
+        known_ms: u64,
+    },
+    /// A piece of a list beyond its end.
+    #[error("the list is whole with {chunks} chunks and the answer goes on; ask another node")]
+    PieceUnasked {
+        /// Chunks of the list.
+        chunks: u32,
+    },
+    /// A piece of a list as of another moment than the first.
+    #[error(
+        "a piece of the list is of height {height} and the first is of another; ask another node"
+    )]
+    PieceOfOtherMoment {
+        /// Its height.
+        height: u64,
+    },
+    /// The list ends too soon.
+    #[error("the list ends after {chunks} chunks and is not whole; ask again, or another node")]
+    PiecesMissing {
+        /// Chunks that came.
+        chunks: u32,
+    },
+    /// It is proved that there is no such list. No lie.
+    #[error("there is no such list; look at its name")]
+    NoSuchList,
+    /// The list is smaller. No lie.
+    #[error("the list has {capacity} entries, and indexes begin at 0; look at the index")]
+    NoSuchEntry {
+        /// Its entries.
+        capacity: u32,
+    },
+    /// An entry of a chunk that was not asked for. The caller's mistake.
+    #[error("the entry is in none of the chunks asked for; ask for its chunk")]
+    NotAsked,
     /// The leaves that belong together kept changing between one answer and the next.
     #[error("the members changed while they were read; read them again")]
     Changing,

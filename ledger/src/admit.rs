@@ -69,8 +69,8 @@ pub struct Effects {
     pub heads: Vec<v1::Head>,
     /// What became of members and proposals, in the order of the operations.
     pub governance: Vec<GovernanceEvent>,
-    /// What became of grants and types, in the order of the operations.
-    pub trust: Vec<TrustEvent>,
+    /// What became of grants and types, each with the index of its operation, in the order of the operations.
+    pub trust: Vec<(usize, TrustEvent)>,
     /// What became of status in public, in the order of the operations.
     pub status: Vec<StatusEvent>,
 }
@@ -114,9 +114,9 @@ pub fn run<V: StateView + ?Sized>(
             Effect::Head(head) => heads.push(head),
             Effect::Governance(events, event) => {
                 governance.extend(events);
-                trust.extend(event);
+                trust.extend(event.map(|event| (index, event)));
             }
-            Effect::Trust(event) => trust.push(event),
+            Effect::Trust(event) => trust.push((index, event)),
             Effect::Status(event) => status.push(event),
         }
     }

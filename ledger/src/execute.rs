@@ -37,8 +37,8 @@ pub struct Outcome {
     pub heads: Vec<Vec<v1::Head>>,
     /// What each transaction did to members and proposals, in the order of its operations.
     pub governance: Vec<Vec<GovernanceEvent>>,
-    /// What each transaction did to grants and types, in the order of its operations.
-    pub trust: Vec<Vec<TrustEvent>>,
+    /// What each transaction did to grants and types, with the index of the operation, in their order.
+    pub trust: Vec<Vec<(usize, TrustEvent)>>,
     /// What each transaction did to status in public, in the order of its operations.
     pub status: Vec<Vec<StatusEvent>>,
     /// set(h + 2), if this block made it another one than set(h + 1).
@@ -72,7 +72,7 @@ struct Run<'a, S: StateView + NodeReader> {
     transactions: Vec<TransactionLeaf>,
     heads: Vec<Vec<v1::Head>>,
     governance: Vec<Vec<GovernanceEvent>>,
-    trust: Vec<Vec<TrustEvent>>,
+    trust: Vec<Vec<(usize, TrustEvent)>>,
     status: Vec<Vec<StatusEvent>>,
     signature_checks: usize,
     /// Of all leaves written so far, by [`write_weight`].

@@ -11,6 +11,7 @@
 //!
 //!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
 //!                     ├── proposers                 who proposes in which round
+//!                     ├── answer                    which leaves answer a question
 //!                     └── snapshot                  the parts of a state and its tip, each by itself
 //! ```
 //!
@@ -68,6 +69,8 @@ pub mod tip;
 pub mod proof;
 
 pub mod light;
+
+pub mod answer;
 
 pub mod snapshot;
 

@@ -85,6 +85,45 @@ pub fn entry_dates(record: Option<&v1::EntryRecord>, index: u32) -> Option<&v1::
     entries.get(at)
 }
 
+/// What a Bitstring Status List says with one bit for each entry (W3C, `statusPurpose`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatusPurpose {
+    /// Set for entries that are over for good: invalid and superseded.
+    Revocation,
+    /// Set for entries that may not be used now and may be later: suspended and pending.
+    Suspension,
+}
+
+/// One bit for each of the packed `states`, the first the most significant of the first byte (Bitstring Status List, §1).
+///
+/// # Errors
+///
+/// [`StateFault`] if four bits are no state.
+pub fn bitstring(states: &[u8], purpose: StatusPurpose) -> Result<Vec<u8>, StateFault> {
+    let is_set = |number: u8| {
+        let state = EntryState::read(number.into())
+            .ok_or_else(|| StateFault::new("an entry of a status list has no known state"))?;
+        Ok(match (purpose, state) {
+            (StatusPurpose::Revocation, EntryState::Invalid | EntryState::Superseded)
+            | (StatusPurpose::Suspension, EntryState::Suspended | EntryState::Pending) => 1,
+            _ => 0,
+        })
+    };
+    // Four bytes are eight entries, which are one byte.
+    states
+        .chunks(4)
+        .map(|eight| {
+            let mut bits = 0_u8;
+            for (byte, place) in eight.iter().zip([7_u8, 5, 3, 1]) {
+                bits |= is_set(byte & 0x0f)? << place;
+                bits |= is_set(byte >> 4)? << place.saturating_sub(1);
+            }
+            Ok(bits)
+        })
+        .collect()
+}
+
 /// What an operation on status says in public. Nothing of its private content is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -148,6 +187,47 @@ mod tests {
         assert_eq!(bytes.len() as u64, vector["uncompressed_len"].as_u64().unwrap());
         let hash = hex::encode(Sha256::digest(&bytes));
         assert_eq!(hash, vector["uncompressed_sha256"].as_str().unwrap());
+    }
+
+    /// Published bit strings (`bitstring-status-list.json`), by entries that are revoked and by entries that are suspended.
+    #[test]
+    fn a_bitstring_has_the_layout_of_bitstring_status_list() {
+        let file = include_str!("../tests/vectors/bitstring-status-list.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        let vectors = file["vectors"].as_array().unwrap();
+        assert_eq!(vectors.len(), 5);
+        for vector in vectors {
+            let bytes =
+                usize::try_from(vector["uncompressed_len_bytes"].as_u64().unwrap()).unwrap();
+            for (purpose, states) in
+                [(StatusPurpose::Revocation, [1, 12]), (StatusPurpose::Suspension, [2, 3])]
+            {
+                let mut packed = vec![0; bytes * 4];
+                for (nth, bit) in
+                    vector["set_bits_msb_first"].as_array().unwrap().iter().enumerate()
+                {
+                    let place = u32::try_from(bit.as_u64().unwrap()).unwrap();
+                    assert!(set(&mut packed, place, states[nth % 2]));
+                }
+                let bits = bitstring(&packed, purpose).unwrap();
+                assert_eq!(bits.len(), bytes);
+                let hash = hex::encode(Sha256::digest(&bits));
+                assert_eq!(hash, vector["uncompressed_sha256"].as_str().unwrap(), "{purpose:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_purpose_sets_the_bits_of_its_states_alone() {
+        // 0, 1, 2, 3, 12, and three valid ones.
+        let packed = [0x10, 0x32, 0x0c, 0x00];
+        assert_eq!(bitstring(&packed, StatusPurpose::Revocation), Ok(vec![0b0100_1000]));
+        assert_eq!(bitstring(&packed, StatusPurpose::Suspension), Ok(vec![0b0011_0000]));
+        assert!(bitstring(&[0x04, 0, 0, 0], StatusPurpose::Revocation).is_err());
+        assert_eq!(
+            bitstring(&pending_chunk(), StatusPurpose::Suspension),
+            Ok(vec![0xff; CHUNK_BYTES / 4])
+        );
     }
 
     #[test]

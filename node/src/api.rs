@@ -1,4 +1,4 @@
-//! The gRPC doors of a node: `DidResolver`, `Ledger`, health and reflection.
+//! The gRPC doors of a node: `DidResolver`, `Ledger`, `StatusRegistry`, `TrustRegistry`, health and reflection.
 //!
 //! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
@@ -7,11 +7,14 @@ mod connections;
 mod evidence;
 mod ledger;
 mod members;
+mod moment;
 mod prepare;
 pub mod problem;
 mod resolver;
 mod sets;
 mod state;
+mod status;
+mod trust;
 
 use crate::join::Progress;
 use crate::ledger::{Ledger, is_recent_enough};
@@ -20,11 +23,14 @@ use crate::network::NetworkHandle;
 use crate::ordering::OrderingStatus;
 use problem::Refused;
 use sillok_ledger::{Retry, Tip};
-use sillok_proto::v1::{did_resolver_server::DidResolverServer, ledger_server::LedgerServer};
+use sillok_proto::v1::did_resolver_server::DidResolverServer;
+use sillok_proto::v1::ledger_server::LedgerServer;
+use sillok_proto::v1::status_registry_server::StatusRegistryServer;
+use sillok_proto::v1::trust_registry_server::TrustRegistryServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Status};
 
@@ -46,8 +52,10 @@ const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
 /// Reads and admissions at work at once, of all callers. The rest wait in the order they came, so that however many
 /// ask, disk and processors stay free for blocks.
 const WORK_AT_ONCE: usize = 8;
-/// Most subscribers to events.
+/// Most open streams: of events, of a list's changes, of whole lists.
 const SUBSCRIBERS_MAX: usize = 256;
+/// Messages ready for a stream's caller that reads slowly.
+const STREAM_READY_MAX: usize = 256;
 
 /// How much the doors take on at once.
 #[derive(Debug, Clone)]
@@ -119,17 +127,31 @@ impl Api {
 
     /// This node kept it no longer, or never had it: who has it is named.
     fn pruned(&self, height: u64) -> Refused {
+        self.pruned_because(
+            height,
+            format!("this node keeps no block of height {height}; ask an archive"),
+        )
+    }
+
+    fn pruned_because(&self, height: u64, message: String) -> Refused {
         let archives = self.roster.borrow().archives.clone();
         let archives: Vec<String> =
             archives.iter().map(|node| hex::encode(node.as_bytes())).collect();
-        Refused::new(
-            Code::OutOfRange,
-            "HISTORY_PRUNED",
-            format!("this node keeps no block of height {height}; ask an archive"),
-            Retry::AfterFix,
-        )
-        .with("height", height)
-        .with("archives", archives.join(","))
+        Refused::new(Code::OutOfRange, "HISTORY_PRUNED", message, Retry::AfterFix)
+            .with("height", height)
+            .with("archives", archives.join(","))
+    }
+
+    /// A place for one more stream, for as long as it is held.
+    fn subscriber(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        self.room.subscribers.clone().try_acquire_owned().map_err(|_| {
+            Refused::new(
+                Code::ResourceExhausted,
+                "TOO_MANY_SUBSCRIBERS",
+                "this node has no room for another subscriber; ask another node",
+                Retry::Later,
+            )
+        })
     }
 
     /// Lets calls pass once the node has a record to answer from. Whoever asks before learns that the node is there, and
@@ -186,11 +208,15 @@ impl Api {
             if joining.borrow().is_some() {
                 health.set_not_serving::<DidResolverServer<Self>>().await;
                 health.set_not_serving::<LedgerServer<Self>>().await;
+                health.set_not_serving::<StatusRegistryServer<Self>>().await;
+                health.set_not_serving::<TrustRegistryServer<Self>>().await;
             }
             // A node that stops while it joins never serves.
             if joining.wait_for(Option::is_none).await.is_ok() {
                 health.set_serving::<DidResolverServer<Self>>().await;
                 health.set_serving::<LedgerServer<Self>>().await;
+                health.set_serving::<StatusRegistryServer<Self>>().await;
+                health.set_serving::<TrustRegistryServer<Self>>().await;
             }
         });
         let reflection = tonic_reflection::server::Builder::configure()
@@ -205,6 +231,12 @@ impl Api {
         let resolver = DidResolverServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
+        let status = StatusRegistryServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
+        let trust = TrustRegistryServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
         let ledger = LedgerServer::new(self)
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -215,6 +247,8 @@ impl Api {
             .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
             .add_service(health_service)
             .add_service(InterceptedService::new(resolver, gate.clone()))
+            .add_service(InterceptedService::new(status, gate.clone()))
+            .add_service(InterceptedService::new(trust, gate.clone()))
             .add_service(InterceptedService::new(ledger, gate));
         match reflection {
             Ok(reflection) => server = server.add_service(reflection),

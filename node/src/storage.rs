@@ -26,10 +26,11 @@ use sillok_ledger::proposers::{RECENT_MAX, Recent};
 use sillok_ledger::snapshot::window_start_ms;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
-    Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, Tip, TransactionLeaf,
-    TreeKey, header_hash, validator_set_hash,
+    Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, StatusEvent, Tip,
+    TransactionLeaf, TreeKey, TrustEvent, header_hash, validator_set_hash,
 };
 use sillok_proto::{Hash, encode, v1};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -181,9 +182,26 @@ pub struct TransactionEvents {
     /// Transaction id.
     #[prost(bytes = "vec", tag = "1")]
     pub id: Vec<u8>,
-    /// One for each operation.
+    /// One for each operation on a DID.
     #[prost(message, repeated, tag = "2")]
     pub heads: Vec<v1::Head>,
+    /// What operations wrote of grants and lists, by ascending operation; those that wrote none are not here.
+    #[prost(message, repeated, tag = "3")]
+    pub written: Vec<OperationEvent>,
+}
+
+/// What an operation wrote of grants and lists.
+#[derive(Clone, PartialEq, Message)]
+pub struct OperationEvent {
+    /// Index in the body.
+    #[prost(uint32, tag = "1")]
+    pub operation: u32,
+    /// What became of a grant.
+    #[prost(message, optional, tag = "2")]
+    pub grant: Option<v1::GrantChange>,
+    /// The chunks that changed, by ascending list.
+    #[prost(message, repeated, tag = "3")]
+    pub changed: Vec<v1::ChangedChunks>,
 }
 
 /// A refusal remembered until valid-until: one node's word.
@@ -356,14 +374,17 @@ impl Storage {
         batch.put(CERTIFICATES, key, encode(certificate));
         self.put_state(&mut batch, outcome)?;
         let mut events = BlockEvents::default();
-        for (index, (leaf, heads)) in outcome.transactions.iter().zip(&outcome.heads).enumerate() {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let transactions = outcome.transactions.iter().zip(&outcome.heads);
+        for (place_in_block, (leaf, heads)) in transactions.enumerate() {
+            let index = u32::try_from(place_in_block).unwrap_or(u32::MAX);
             let place = [&key[..], &index.to_be_bytes()].concat();
             batch.put(TRANSACTIONS, leaf.id.0, place);
             batch.delete(REFUSALS, leaf.id.0);
-            events
-                .transactions
-                .push(TransactionEvents { id: leaf.id.to_vec(), heads: heads.clone() });
+            events.transactions.push(TransactionEvents {
+                id: leaf.id.to_vec(),
+                heads: heads.clone(),
+                written: written_by(outcome, place_in_block),
+            });
         }
         batch.put(EVENTS, key, encode(&events));
         for (index, one) in evidence.iter().enumerate() {
@@ -732,6 +753,67 @@ impl Storage {
     pub fn flush(&self) -> Result<(), StorageError> {
         self.disk.flush()
     }
+}
+
+/// What the operations of one transaction wrote of grants and lists.
+fn written_by(outcome: &Outcome, transaction: usize) -> Vec<OperationEvent> {
+    let mut written: BTreeMap<u32, OperationEvent> = BTreeMap::new();
+    let mut of = |operation: usize, write: &dyn Fn(&mut OperationEvent)| {
+        let operation = u32::try_from(operation).unwrap_or(u32::MAX);
+        let empty = OperationEvent { operation, ..OperationEvent::default() };
+        write(written.entry(operation).or_insert(empty));
+    };
+    for (operation, event) in outcome.trust.get(transaction).into_iter().flatten() {
+        if let Some(grant) = grant_change(event) {
+            of(*operation, &|written| written.grant = Some(grant.clone()));
+        }
+    }
+    for event in outcome.status.get(transaction).into_iter().flatten() {
+        let (operation, chunks) = match event {
+            StatusEvent::StatusSet { operation, list, chunks, .. } => {
+                (*operation, chunks.iter().map(|chunk| (*list, *chunk)).collect())
+            }
+            StatusEvent::EnrollmentSet { operation, chunks, .. } => (*operation, chunks.clone()),
+            _ => continue,
+        };
+        let mut lists: BTreeMap<Hash, BTreeSet<u32>> = BTreeMap::new();
+        for (list, chunk) in chunks {
+            lists.entry(list).or_default().insert(chunk);
+        }
+        of(operation, &|written| {
+            let changed = lists.iter().map(|(list, chunks)| v1::ChangedChunks {
+                list: list.to_vec(),
+                chunks: chunks.iter().copied().collect(),
+            });
+            written.changed = changed.collect();
+        });
+    }
+    written.retain(|_, written| written.grant.is_some() || !written.changed.is_empty());
+    written.into_values().collect()
+}
+
+/// What an event says of a grant; `None` for one about a type.
+fn grant_change(event: &TrustEvent) -> Option<v1::GrantChange> {
+    let resource = |resource: &Option<Hash>| resource.map(|name| name.to_vec()).unwrap_or_default();
+    Some(match event {
+        TrustEvent::Accredited { organization, action, resource: on, period } => v1::GrantChange {
+            organization: organization.to_vec(),
+            action: (*action).into(),
+            resource: resource(on),
+            period: Some(period.clone()),
+            ended_ms: 0,
+        },
+        TrustEvent::Withdrawn { organization, action, resource: on, at_ms, .. } => {
+            v1::GrantChange {
+                organization: organization.to_vec(),
+                action: (*action).into(),
+                resource: resource(on),
+                period: None,
+                ended_ms: *at_ms,
+            }
+        }
+        _ => return None,
+    })
 }
 
 fn put_tree(batch: &mut Batch, tree: &tree::TreeUpdate) {

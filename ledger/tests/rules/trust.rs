@@ -78,7 +78,7 @@ fn events(world: &mut World, draft: &Draft) -> Vec<TrustEvent> {
     let built = world.build(&[transaction], world.time_of(draft));
     assert_eq!(built.refused, vec![]);
     world.commit(&built);
-    built.outcome.trust[0].clone()
+    built.outcome.trust[0].iter().map(|(_, event)| event.clone()).collect()
 }
 
 // ------------------------------------------------------------------------------------------ who gives

@@ -1,9 +1,9 @@
 //! `Ledger`: submitting transactions, their state, blocks, validators, the trust bundle and the event stream.
 
-use super::Api;
 use super::problem::{self, Refused, failed};
+use super::{Api, STREAM_READY_MAX};
 use crate::ledger::SubmitError;
-use crate::storage::StorageError;
+use crate::storage::{OperationEvent, StorageError};
 use sillok_did_method::proposal_hash;
 use sillok_ledger::{Retry, TRANSACTION_BYTES_MAX, TransactionLeaf};
 use sillok_proto::v1::ledger_server::Ledger as LedgerService;
@@ -16,8 +16,6 @@ use tonic::{Code, Request, Response, Status};
 
 /// Longest wait for a transaction's final state.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Events ready for a subscriber that reads slowly.
-const EVENTS_READY_MAX: usize = 256;
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
@@ -255,16 +253,8 @@ impl LedgerService for Api {
         if let Some(cursor) = after.filter(|cursor| cursor.height > tip.saturating_add(1)) {
             return Err(self.stale(cursor.height).into());
         }
-        let Ok(place) = self.room.subscribers.clone().try_acquire_owned() else {
-            return Err(Refused::new(
-                Code::ResourceExhausted,
-                "TOO_MANY_SUBSCRIBERS",
-                "this node has no room for another subscriber; ask another node",
-                Retry::Later,
-            )
-            .into());
-        };
-        let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_READY_MAX);
+        let place = self.subscriber()?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(STREAM_READY_MAX);
         let api = self.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -508,18 +498,17 @@ impl Api {
             (0_u32..).zip(block.transactions).zip(written.transactions)
         {
             let operations = one.body.unwrap_or_default().operations;
-            // Heads stand in the order of the operations that wrote them; those on members write none.
+            // Both stand in the order of the operations that wrote them; most write but one of them.
             let mut heads = written.heads.into_iter();
+            let mut others = written.written.into_iter().peekable();
             for (operation, done) in (0_u32..).zip(operations) {
-                let event = match governance_event(self.ledger.chain.hash(), &done) {
-                    Some(event) => v1::event::Event::Governance(event),
-                    None => v1::event::Event::Did(v1::DidEvent { head: heads.next() }),
-                };
+                let wrote = others.next_if(|one| one.operation == operation).unwrap_or_default();
+                let event = event(self.ledger.chain.hash(), done, wrote, &mut heads);
                 events.push(v1::Event {
                     cursor: Some(v1::Cursor { height, transaction, operation }),
                     time_ms,
                     transaction_id: written.id.clone(),
-                    event: Some(event),
+                    event,
                 });
             }
         }
@@ -538,27 +527,65 @@ impl Api {
     }
 }
 
-/// The event of an operation on members; `None` for one on a DID.
-fn governance_event(genesis: &Hash, operation: &v1::Operation) -> Option<v1::GovernanceEvent> {
+/// The event of an operation, with what it wrote.
+fn event(
+    genesis: &Hash,
+    done: v1::Operation,
+    wrote: OperationEvent,
+    heads: &mut impl Iterator<Item = v1::Head>,
+) -> Option<v1::event::Event> {
+    use v1::event::Event;
     use v1::operation::Operation as Kind;
-    let proposal_hash = match operation.operation.as_ref()? {
-        Kind::Propose(propose) => propose
-            .proposal
-            .as_ref()
-            .map(|proposal| proposal_hash(genesis, proposal).to_vec())
-            .unwrap_or_default(),
-        Kind::Approve(approve) => approve.proposal_hash.clone(),
-        Kind::Join(_) | Kind::Rekey(_) => Vec::new(),
-        Kind::CreateDid(_)
-        | Kind::UpdateDid(_)
-        | Kind::SetDevice(_)
-        | Kind::DeactivateDid(_)
-        | Kind::Accredit(_)
-        | Kind::Withdraw(_)
-        | Kind::PublishType(_)
-        | Kind::CreateList(_)
-        | Kind::SetStatus(_)
-        | Kind::SetEnrollment(_) => return None,
+    let governance = |proposal_hash: Vec<u8>, grant, operation| {
+        Event::Governance(v1::GovernanceEvent { operation: Some(operation), proposal_hash, grant })
     };
-    Some(v1::GovernanceEvent { operation: Some(operation.clone()), proposal_hash })
+    let OperationEvent { grant, changed, .. } = wrote;
+    Some(match done.operation.as_ref()? {
+        Kind::CreateDid(_) | Kind::UpdateDid(_) | Kind::SetDevice(_) | Kind::DeactivateDid(_) => {
+            Event::Did(v1::DidEvent { head: heads.next() })
+        }
+        Kind::Propose(propose) => {
+            let hash = propose.proposal.as_ref().map(|one| proposal_hash(genesis, one).to_vec());
+            governance(hash.unwrap_or_default(), grant, done)
+        }
+        Kind::Approve(approve) => governance(approve.proposal_hash.clone(), grant, done),
+        Kind::Join(_) | Kind::Rekey(_) => governance(Vec::new(), None, done),
+        Kind::Accredit(_) | Kind::Withdraw(_) | Kind::PublishType(_) => {
+            Event::Trust(v1::TrustEvent { operation: Some(done), grant })
+        }
+        Kind::CreateList(_) | Kind::SetStatus(_) => {
+            Event::Status(v1::StatusEvent { operation: Some(done), changed })
+        }
+        // Which chunks one change of an enrollment touched would tell which entries are of one person, and a reservation
+        // from an end: watchers of a list hear of the chunks of a whole block (PROTOCOL §4.2).
+        Kind::SetEnrollment(_) => {
+            Event::Status(v1::StatusEvent { operation: Some(done), changed: Vec::new() })
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use v1::event::Event;
+    use v1::operation::Operation as Kind;
+
+    fn changed_by(operation: Kind) -> Vec<v1::ChangedChunks> {
+        let changed = vec![v1::ChangedChunks { list: vec![1; 32], chunks: vec![3] }];
+        let wrote = OperationEvent { operation: 0, grant: None, changed };
+        let done = v1::Operation { operation: Some(operation) };
+        match event(&Hash([9; 32]), done.clone(), wrote, &mut std::iter::empty()) {
+            Some(Event::Status(event)) => {
+                assert_eq!(event.operation, Some(done));
+                event.changed
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_change_of_an_enrollment_says_nothing_of_its_entries() {
+        assert_eq!(changed_by(Kind::SetStatus(v1::SetStatus::default())).len(), 1);
+        assert_eq!(changed_by(Kind::SetEnrollment(v1::SetEnrollment::default())), []);
+    }
 }

@@ -14,7 +14,9 @@ use sillok_node::ordering::OrderingStatus;
 use sillok_node::storage::{Retention, Storage};
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::ledger_client::LedgerClient;
+use sillok_proto::v1::status_registry_client::StatusRegistryClient;
 use sillok_proto::v1::transaction_state::State;
+use sillok_proto::v1::trust_registry_client::TrustRegistryClient;
 use sillok_proto::{Hash, encode, v1};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -35,6 +37,8 @@ pub(crate) struct Doors {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) writer: LedgerClient<Channel>,
     resolver: DidResolverClient<Channel>,
+    pub(crate) status: StatusRegistryClient<Channel>,
+    pub(crate) trust: TrustRegistryClient<Channel>,
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -79,8 +83,18 @@ pub(crate) async fn doors_of(
     let serving = tokio::spawn(api.serve(listener));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
-    let (writer, resolver) = (LedgerClient::new(channel.clone()), DidResolverClient::new(channel));
-    (Doors { ledger, writer, resolver, address, stop, serving, network }, joining_shown)
+    let doors = Doors {
+        ledger,
+        writer: LedgerClient::new(channel.clone()),
+        resolver: DidResolverClient::new(channel.clone()),
+        status: StatusRegistryClient::new(channel.clone()),
+        trust: TrustRegistryClient::new(channel),
+        address,
+        stop,
+        serving,
+        network,
+    };
+    (doors, joining_shown)
 }
 
 impl Doors {
@@ -95,7 +109,11 @@ impl Doors {
     }
 
     /// The next events after a cursor, as many as asked for.
-    async fn events(&mut self, after: Option<v1::Cursor>, count: usize) -> Vec<v1::Event> {
+    pub(crate) async fn events(
+        &mut self,
+        after: Option<v1::Cursor>,
+        count: usize,
+    ) -> Vec<v1::Event> {
         let request = v1::SubscribeRequest { after };
         let mut stream = self.writer.subscribe(request).await.unwrap().into_inner();
         let mut events = Vec::new();
@@ -111,7 +129,7 @@ impl Doors {
         self.network.handle.stop().await;
         let _ = self.network.task.await;
         // With the last client the last connection is gone.
-        drop((self.writer, self.resolver));
+        drop((self.writer, self.resolver, self.status, self.trust));
         timeout(PATIENCE, self.serving).await.expect("the doors close").unwrap().unwrap();
     }
 }
@@ -400,6 +418,7 @@ async fn members_are_told_with_proof_and_followed_by_sets_and_events() {
             Kind::Block(block) if block.new_validators.is_some() => "block that changes the set",
             Kind::Block(_) => "block",
             Kind::Did(_) => "did",
+            Kind::Trust(_) | Kind::Status(_) => "another",
         })
         .collect();
     assert_eq!(

@@ -12,4 +12,5 @@ mod members;
 mod mempool;
 mod network;
 mod ordering;
+mod registries;
 mod support;

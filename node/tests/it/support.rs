@@ -19,8 +19,10 @@ pub(crate) const NETWORK: &str = "test";
 pub(crate) const GENESIS_MS: u64 = 1_700_000_000_000;
 pub(crate) const LIMITS: Limits =
     Limits { transactions_max: 100, bytes_max: 1 << 20, per_submitter_max: 50 };
-const CONTROL: u8 = 1;
-const SUBMITTING: u8 = 2;
+/// The key by which the organization changes itself and gives rights.
+pub(crate) const CONTROL: u8 = 1;
+/// The key by which it submits and acts at a desk.
+pub(crate) const SUBMITTING: u8 = 2;
 pub(crate) const VALIDATOR: u8 = 3;
 /// The operator's governance key.
 pub(crate) const GOVERNANCE: u8 = 5;
@@ -42,16 +44,25 @@ pub(crate) fn sign(seed: u8, message: &[u8]) -> v1::KeySignature {
 }
 
 fn organization() -> v1::DidDocument {
-    let mut keys = vec![bound(CONTROL, CAPABILITY_INVOCATION), bound(SUBMITTING, SUBMIT)];
+    organization_of(CONTROL, SUBMITTING)
+}
+
+/// An organization with these two keys.
+pub(crate) fn organization_of(control: u8, submitting: u8) -> v1::DidDocument {
+    let mut keys = vec![bound(control, CAPABILITY_INVOCATION), bound(submitting, SUBMIT)];
     keys.sort_by_key(|bound| bound.key.clone().map(|key| key.point));
     v1::DidDocument { keys, services: Vec::new() }
 }
 
 pub(crate) fn chain(network: &str) -> Chain {
+    Chain::new(genesis(network)).unwrap()
+}
+
+pub(crate) fn genesis(network: &str) -> v1::Genesis {
     let document = organization();
     let digest = organization_digest(&document).to_vec();
     let point = |seed| secret(seed).verifying_key().to_bytes().to_vec();
-    Chain::new(v1::Genesis {
+    v1::Genesis {
         protocol_version: 1,
         network: network.to_owned(),
         time_ms: GENESIS_MS,
@@ -69,8 +80,7 @@ pub(crate) fn chain(network: &str) -> Chain {
             archive: true,
         }],
         observers: Vec::new(),
-    })
-    .unwrap()
+    }
 }
 
 /// The record in `path`.
