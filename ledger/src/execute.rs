@@ -4,6 +4,10 @@
 //! proves its own state. Both go through `Run`; they differ in what a refusal means: the proposer leaves the
 //! transaction out, a validator refuses the block.
 
+mod build;
+
+pub use build::{Built, build_block};
+
 use crate::admit::{self, Effects, Frame, Replay, SignatureVerifier};
 use crate::governance::GovernanceEvent;
 use crate::mutant::{self, Mutant};
@@ -106,7 +110,12 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
         }
     }
 
-    fn push(&mut self, transaction: &CheckedTransaction) -> Result<(), AdmissionError> {
+    /// Runs a transaction. `false`, and nothing was done, if the block would then write more than `writes_max`.
+    fn push(
+        &mut self,
+        transaction: &CheckedTransaction,
+        writes_max: usize,
+    ) -> Result<bool, AdmissionError> {
         let frame = Frame {
             chain: self.chain,
             height: self.tip.height().saturating_add(1),
@@ -117,13 +126,17 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
         };
         let Effects { changes, heads, governance, trust, status } =
             admit::run(&frame, &self.overlay, transaction)?;
+        let mut writes = self.writes;
         for (key, value) in &changes.leaves {
             // A leaf written twice in a block is one write.
             let before = self.overlay.changes().leaves.get(key);
             let before = before.map_or(0, |value| write_weight(value.len()));
-            self.writes =
-                self.writes.saturating_sub(before).saturating_add(write_weight(value.len()));
+            writes = writes.saturating_sub(before).saturating_add(write_weight(value.len()));
         }
+        if writes > writes_max {
+            return Ok(false);
+        }
+        self.writes = writes;
         self.overlay.apply(changes);
         self.heads.push(heads);
         self.governance.push(governance);
@@ -135,7 +148,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             self.replay.block.insert(entry.0);
             self.entries.push(entry);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn check_bounds(&self) -> Result<(), BlockError> {
@@ -210,67 +223,6 @@ fn check_origin(tip: &Tip, time_ms: u64, proposer: &[u8]) -> Result<(), BlockErr
     Ok(())
 }
 
-/// A block the proposer made, and the candidates it left out with the rule each breaks.
-#[derive(Debug, Clone)]
-pub struct Built {
-    /// The block.
-    pub block: v1::Block,
-    /// What executing it made.
-    pub outcome: Outcome,
-    /// Index of a candidate, and why it was refused. Candidates for which there was no room are not here.
-    pub refused: Vec<(usize, AdmissionError)>,
-}
-
-/// Builds a block of the admissible ones among `candidates`, in their order, as far as the bounds allow.
-///
-/// # Errors
-///
-/// [`BlockError::State`] if storage failed; [`BlockError::Time`] or [`BlockError::Proposer`] if nobody would accept the
-/// block.
-pub fn build_block<'c, S: StateView + NodeReader>(
-    chain: &Chain,
-    tip: &Tip,
-    state: &S,
-    verifier: &dyn SignatureVerifier,
-    time_ms: u64,
-    proposer: &[u8],
-    candidates: impl IntoIterator<Item = (&'c v1::Transaction, &'c CheckedTransaction)>,
-) -> Result<Built, BlockError> {
-    check_origin(tip, time_ms, proposer)?;
-    let parameters = chain.parameters();
-    let bytes_max = usize::try_from(parameters.block_bytes_max).unwrap_or(usize::MAX);
-    let mut bytes = HEADER_BYTES_MAX;
-    let mut run = Run::new(chain, tip, state, verifier, time_ms);
-    let mut transactions = Vec::new();
-    let mut refused = Vec::new();
-    for (index, (transaction, checked)) in candidates.into_iter().enumerate() {
-        // Tag and length before each transaction take at most 6 bytes.
-        let size = checked.size_bytes.saturating_add(6);
-        let checks = run.signature_checks.saturating_add(checked.signature_count());
-        let writes = run.writes.saturating_add(checked.write_count());
-        if bytes.saturating_add(size) > bytes_max
-            || checks > usize::try_from(parameters.block_signature_checks_max).unwrap_or(0)
-            || writes > usize::try_from(parameters.block_state_writes_max).unwrap_or(0)
-        {
-            continue;
-        }
-        match run.push(checked) {
-            Ok(()) => {
-                bytes = bytes.saturating_add(size);
-                transactions.push(transaction.clone());
-            }
-            Err(AdmissionError::State(fault)) => return Err(BlockError::State(fault)),
-            Err(error) => refused.push((index, error)),
-        }
-    }
-    let outcome = run.finish(proposer)?;
-    let block = v1::Block { header: Some(outcome.header.clone()), transactions };
-    Ok(Built { block, outcome, refused })
-}
-
-/// More than a header ever takes, in bytes.
-const HEADER_BYTES_MAX: usize = 512;
-
 /// Executes a block on its parent state.
 ///
 /// # Errors
@@ -300,7 +252,8 @@ pub fn execute_block<S: StateView + NodeReader>(
             source => BlockError::Transaction { index, source },
         };
         let checked = CheckedTransaction::check(chain.hash(), transaction).map_err(refuse)?;
-        run.push(&checked).map_err(refuse)?;
+        // No bound here: one more than there may be is what `check_bounds` names.
+        run.push(&checked, usize::MAX).map_err(refuse)?;
         run.check_bounds()?;
     }
     let outcome = run.finish(&header.proposer)?;

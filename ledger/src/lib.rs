@@ -7,7 +7,7 @@
 //!       │                    └── prepare                         the same, and nothing comes of it
 //!       └── credential_type ──────────┘
 //!                 │
-//!            transaction ── private ── status ── genesis
+//!            transaction ── private ── lane ── status ── genesis
 //!
 //!   merkle_log ── certificate ── proof ── light     what a verifier runs: no tree, no storage
 //!                     ├── proposers                 who proposes in which round
@@ -39,6 +39,8 @@ pub mod genesis;
 pub mod transaction;
 
 pub mod private;
+
+pub mod lane;
 
 pub mod status;
 
@@ -84,6 +86,7 @@ pub use error::{AdmissionError, BlockError, Retry, StatusError};
 pub use execute::{Built, Outcome, build_block, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
 pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
+pub use lane::Lane;
 pub use overlay::{Changes, Overlay, StateView};
 pub use prepare::{Prepared, prepare};
 pub use private::{

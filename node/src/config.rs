@@ -138,7 +138,7 @@ pub struct MempoolSection {
     pub bytes_max: usize,
     /// Transactions.
     pub transactions_max: usize,
-    /// Transactions of one submitter.
+    /// Transactions of one submitter in each lane.
     pub per_submitter_max: usize,
 }
 
@@ -415,7 +415,8 @@ static SETTINGS: &[Setting] = &[
         "mempool.per_submitter_max",
         Form::Number,
         "10000",
-        "Most waiting transactions of one submitter.",
+        "Most waiting transactions of one submitter in each lane: losses of rights, and all else. At most half of a lane's part of\n\
+         the two figures above; a quarter is the losses', three are of all else.",
     ),
     row(
         "telemetry.log_level",

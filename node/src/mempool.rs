@@ -1,10 +1,12 @@
 //! Transactions that wait to be ordered: admissible on the last state seen, bounded, shared fairly among submitters.
 //!
 //! No fee: what bounds a flood is a share of the room for each submitter, and blocks that take from every submitter in
-//! turn. Not here: rules. Everything in the pool passed `ledger::admit` on some committed state, and passes it again
-//! in the block.
+//! turn. Losses of rights have a lane of their own with room of its own (PROTOCOL §5.2, decision 22): whatever else
+//! floods the pool, a phone that was lost can be reported, also by the one who floods. Not here: rules. Everything in
+//! the pool passed `ledger::admit` on some committed state, and passes it again in the block.
 
 use sillok_ledger::CheckedTransaction;
+use sillok_ledger::lane::{LOSS_PART, Lane};
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,38 +43,100 @@ pub struct Limits {
     pub transactions_max: usize,
     /// Most bytes of encoded transactions.
     pub bytes_max: usize,
-    /// Most transactions of one submitter.
+    /// Most transactions of one submitter in each lane; at most half of what the lane has for itself.
     pub per_submitter_max: usize,
+}
+
+/// How much is there, or may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Amount {
+    transactions: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    const fn holds(self, other: Self) -> bool {
+        other.transactions <= self.transactions && other.bytes <= self.bytes
+    }
+
+    const fn plus(self, bytes: usize) -> Self {
+        Self {
+            transactions: self.transactions.saturating_add(1),
+            bytes: self.bytes.saturating_add(bytes),
+        }
+    }
+
+    const fn minus(self, bytes: usize) -> Self {
+        Self {
+            transactions: self.transactions.saturating_sub(1),
+            bytes: self.bytes.saturating_sub(bytes),
+        }
+    }
+}
+
+impl Limits {
+    const fn all(self) -> Amount {
+        Amount { transactions: self.transactions_max, bytes: self.bytes_max }
+    }
+
+    /// What a lane has for itself: a quarter for losses, three for the rest.
+    const fn part(self, lane: Lane) -> Amount {
+        let losses = Amount {
+            transactions: self.transactions_max / LOSS_PART,
+            bytes: self.bytes_max / LOSS_PART,
+        };
+        match lane {
+            Lane::Loss => losses,
+            Lane::General => Amount {
+                transactions: self.transactions_max.saturating_sub(losses.transactions),
+                bytes: self.bytes_max.saturating_sub(losses.bytes),
+            },
+        }
+    }
+
+    /// What one submitter may have in a lane: never so much that no other has a place.
+    fn share(self, lane: Lane) -> Amount {
+        let Amount { transactions, bytes } = self.part(lane);
+        Amount { transactions: self.per_submitter_max.min(transactions / 2), bytes: bytes / 2 }
+    }
 }
 
 /// The pool has no room.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// One submitter has its share.
+    /// One submitter has its share of a lane.
     #[error(
-        "submitter {submitter} has {count} transactions waiting, its share of this node; wait until some are ordered"
+        "{count} of your transactions ({}) wait at this node, your share of its room; wait until some are ordered, or ask another node",
+        lane.as_str()
     )]
     SubmitterShare {
-        /// Digest of the submitter.
-        submitter: Hash,
+        /// Which lane.
+        lane: Lane,
         /// How many are waiting.
         count: usize,
     },
-    /// The node is full.
-    #[error("this node has no room for more transactions; wait, or ask another node")]
-    Full,
+    /// A lane is full.
+    #[error("this node has no room for more transactions ({}); wait, or ask another node", .0.as_str())]
+    Full(Lane),
 }
+
+type Queue = BTreeMap<u64, Pending>;
 
 /// The pool.
 #[derive(Debug)]
 pub struct Mempool {
     limits: Limits,
-    by_id: BTreeMap<Hash, (Hash, u64)>,
-    /// Submitter → order of arrival → transaction.
-    queues: BTreeMap<Hash, BTreeMap<u64, Pending>>,
+    by_id: BTreeMap<Hash, (Lane, Hash, u64)>,
+    /// Lane and submitter → order of arrival → transaction.
+    queues: BTreeMap<(Lane, Hash), Queue>,
+    /// How much is in each queue.
+    queued: BTreeMap<(Lane, Hash), Amount>,
+    /// How much is in the general lane.
+    general: Amount,
+    /// How much is in all.
+    all: Amount,
     by_did: BTreeMap<Hash, BTreeSet<Hash>>,
-    bytes: usize,
     arrivals: u64,
 }
 
@@ -84,8 +148,10 @@ impl Mempool {
             limits,
             by_id: BTreeMap::new(),
             queues: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            general: Amount { transactions: 0, bytes: 0 },
+            all: Amount { transactions: 0, bytes: 0 },
             by_did: BTreeMap::new(),
-            bytes: 0,
             arrivals: 0,
         }
     }
@@ -109,13 +175,13 @@ impl Mempool {
         let ripe = |pending: &Pending| {
             pending.checked.valid_until_ms <= latest_ms && !left_out.contains(&pending.id())
         };
-        self.queues.values().flat_map(BTreeMap::values).any(ripe)
+        self.queues.values().flat_map(Queue::values).any(ripe)
     }
 
     /// Bytes of encoded transactions.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.all.bytes
     }
 
     /// Is the transaction in the pool?
@@ -134,36 +200,49 @@ impl Mempool {
         if self.contains(&id) {
             return Ok(false);
         }
-        let size = pending.checked.size_bytes;
-        if self.by_id.len() >= self.limits.transactions_max
-            || self.bytes.saturating_add(size) > self.limits.bytes_max
-        {
-            return Err(PoolError::Full);
+        let (bytes, lane) = (pending.checked.size_bytes, pending.checked.lane());
+        let key = (lane, pending.checked.submitter);
+        let queued = self.queued.get(&key).copied().unwrap_or_default();
+        // The first of a submitter has a place wherever its lane has one: the largest may be more than a share.
+        if queued.transactions > 0 && !self.limits.share(lane).holds(queued.plus(bytes)) {
+            return Err(PoolError::SubmitterShare { lane, count: queued.transactions });
         }
-        let submitter = pending.checked.submitter;
-        let queue = self.queues.entry(submitter).or_default();
-        if queue.len() >= self.limits.per_submitter_max {
-            return Err(PoolError::SubmitterShare { submitter, count: queue.len() });
+        // What is kept for losses is theirs; beyond it they take what is free.
+        let general = if lane == Lane::General { self.general.plus(bytes) } else { self.general };
+        if !self.limits.all().holds(self.all.plus(bytes))
+            || (lane == Lane::General && !self.limits.part(lane).holds(general))
+        {
+            return Err(PoolError::Full(lane));
         }
         for did in pending.touches() {
             self.by_did.entry(did).or_default().insert(id);
         }
-        queue.insert(self.arrivals, pending);
-        self.by_id.insert(id, (submitter, self.arrivals));
+        self.queues.entry(key).or_default().insert(self.arrivals, pending);
+        self.queued.insert(key, queued.plus(bytes));
+        self.by_id.insert(id, (lane, key.1, self.arrivals));
         self.arrivals += 1;
-        self.bytes += size;
+        self.all = self.all.plus(bytes);
+        self.general = general;
         Ok(true)
     }
 
     /// Takes a transaction out.
     pub fn remove(&mut self, id: &Hash) -> Option<Pending> {
-        let (submitter, arrival) = self.by_id.remove(id)?;
-        let queue = self.queues.get_mut(&submitter)?;
+        let (lane, submitter, arrival) = self.by_id.remove(id)?;
+        let key = (lane, submitter);
+        let queue = self.queues.get_mut(&key)?;
         let pending = queue.remove(&arrival)?;
+        let bytes = pending.checked.size_bytes;
         if queue.is_empty() {
-            self.queues.remove(&submitter);
+            self.queues.remove(&key);
+            self.queued.remove(&key);
+        } else if let Some(queued) = self.queued.get_mut(&key) {
+            *queued = queued.minus(bytes);
         }
-        self.bytes = self.bytes.saturating_sub(pending.checked.size_bytes);
+        self.all = self.all.minus(bytes);
+        if lane == Lane::General {
+            self.general = self.general.minus(bytes);
+        }
         for did in pending.touches() {
             if let Some(ids) = self.by_did.get_mut(&did) {
                 ids.remove(id);
@@ -175,24 +254,36 @@ impl Mempool {
         Some(pending)
     }
 
-    /// Candidates for a block in a fair order: one of each submitter in turn, each submitter's in order of arrival,
-    /// without those in `left_out`, and only as many as can fit into `bytes_max`.
+    /// Candidates for a block: of each lane as many as can fit into `bytes_max`, one of each submitter in turn, without
+    /// those in `left_out`. Their order does not say which lane each is of: one of each submitter in turn again, each
+    /// submitter's in order of arrival.
     #[must_use]
     pub fn candidates(&self, bytes_max: usize, left_out: &BTreeSet<Hash>) -> Vec<Pending> {
-        let mut queues: Vec<_> = self.queues.values().map(|queue| queue.values()).collect();
-        let mut chosen = Vec::new();
-        let mut bytes = 0_usize;
-        while !queues.is_empty() {
-            queues.retain_mut(|queue| {
-                let Some(pending) = queue.next() else { return false };
-                if !left_out.contains(&pending.id()) {
-                    bytes = bytes.saturating_add(pending.checked.size_bytes);
-                    chosen.push(pending.clone());
-                }
-                bytes <= bytes_max
-            });
+        let mut chosen: BTreeMap<Hash, Vec<(u64, &Pending)>> = BTreeMap::new();
+        for lane in [Lane::Loss, Lane::General] {
+            let of_lane = self.queues.iter().filter(|((of, _), _)| *of == lane);
+            let mut queues: Vec<_> =
+                of_lane.map(|((_, submitter), queue)| (submitter, queue.iter())).collect();
+            let mut bytes = 0_usize;
+            while !queues.is_empty() {
+                queues.retain_mut(|(submitter, queue)| {
+                    let Some((arrival, pending)) = queue.next() else { return false };
+                    if !left_out.contains(&pending.id()) {
+                        bytes = bytes.saturating_add(pending.checked.size_bytes);
+                        chosen.entry(**submitter).or_default().push((*arrival, pending));
+                    }
+                    bytes <= bytes_max
+                });
+            }
         }
-        chosen
+        let mut turns: Vec<(usize, Hash, &Pending)> = Vec::new();
+        for (submitter, mut queue) in chosen {
+            queue.sort_unstable_by_key(|(arrival, _)| *arrival);
+            let turn = |(turn, (_, pending))| (turn, submitter, pending);
+            turns.extend(queue.into_iter().enumerate().map(turn));
+        }
+        turns.sort_unstable_by_key(|(turn, submitter, _)| (*turn, *submitter));
+        turns.into_iter().map(|(_, _, pending)| pending.clone()).collect()
     }
 
     /// What a change of these DIDs may have made inadmissible.
@@ -206,7 +297,7 @@ impl Mempool {
     /// Everything in the pool.
     #[must_use]
     pub fn all(&self) -> Vec<Pending> {
-        self.queues.values().flat_map(BTreeMap::values).cloned().collect()
+        self.queues.values().flat_map(Queue::values).cloned().collect()
     }
 
     /// What can no longer be ordered at a ledger time later than `time_ms`.
@@ -219,22 +310,24 @@ impl Mempool {
                     !authors.signatures.is_empty() && authors.valid_until_ms <= time_ms
                 })
         };
-        self.queues.values().flat_map(BTreeMap::values).filter(late).cloned().collect()
+        self.queues.values().flat_map(Queue::values).filter(late).cloned().collect()
     }
 
     fn get(&self, id: &Hash) -> Option<&Pending> {
-        let (submitter, arrival) = self.by_id.get(id)?;
-        self.queues.get(submitter)?.get(arrival)
+        let (lane, submitter, arrival) = self.by_id.get(id)?;
+        self.queues.get(&(*lane, *submitter))?.get(arrival)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sillok_did_method::{CheckedOperation, DeactivateDid};
     use sillok_ledger::TransactionLeaf;
-    use sillok_ledger::transaction::Signature;
+    use sillok_ledger::transaction::{Authorship, Signature};
 
-    const LIMITS: Limits = Limits { transactions_max: 6, bytes_max: 1_000, per_submitter_max: 4 };
+    /// General: 9 transactions and 900 bytes, 4 of one submitter; losses: 3 and 300 of their own, 1 of one submitter.
+    const LIMITS: Limits = Limits { transactions_max: 12, bytes_max: 1_200, per_submitter_max: 5 };
 
     fn pending(submitter: u8, nth: u8, valid_until_ms: u64) -> Pending {
         let hash = Hash([0; 32]);
@@ -254,6 +347,39 @@ mod tests {
         }
     }
 
+    /// One that takes a right away.
+    fn loss(submitter: u8, nth: u8) -> Pending {
+        let mut pending = pending(submitter, nth, 9);
+        let hash = Hash([0; 32]);
+        let authors = Authorship {
+            any_submitter: false,
+            valid_until_ms: 9,
+            statement_hash: hash,
+            string: Vec::new(),
+            signatures: Vec::new(),
+        };
+        let operation = CheckedOperation::Deactivate(DeactivateDid { did: hash, previous: hash });
+        let checked = Arc::get_mut(&mut pending.checked).unwrap();
+        checked.operations.push((operation, authors));
+        checked.private.push(None);
+        pending
+    }
+
+    fn full(pool: &mut Mempool, lane: Lane) -> usize {
+        let mut count = 0;
+        for submitter in 0..100 {
+            let one = match lane {
+                Lane::Loss => loss(submitter, 200),
+                Lane::General => pending(submitter, 100, 9),
+            };
+            match pool.insert(one) {
+                Ok(new) => count += usize::from(new),
+                Err(error) => assert_eq!(error, PoolError::Full(lane)),
+            }
+        }
+        count
+    }
+
     fn ids(chosen: &[Pending]) -> Vec<(u8, u8)> {
         chosen.iter().map(|one| (one.id().0[1], one.id().0[0])).collect()
     }
@@ -264,25 +390,77 @@ mod tests {
         for nth in 0..4 {
             assert_eq!(pool.insert(pending(1, nth, 9)), Ok(true));
         }
-        assert!(matches!(pool.insert(pending(1, 4, 9)), Err(PoolError::SubmitterShare { .. })));
+        let refused = Err(PoolError::SubmitterShare { lane: Lane::General, count: 4 });
+        assert_eq!(pool.insert(pending(1, 4, 9)), refused);
         assert_eq!(pool.insert(pending(2, 0, 9)), Ok(true));
         assert_eq!(pool.insert(pending(2, 0, 9)), Ok(false), "the same again is no error");
         // Each submitter in turn, so the flood of the first waits for the second.
         assert_eq!(ids(&pool.candidates(10_000, &BTreeSet::new()))[..2], [(1, 0), (2, 0)]);
+        // And at its share it may still report a loss, one for now.
+        assert_eq!(pool.insert(loss(1, 9)), Ok(true));
+        let refused = Err(PoolError::SubmitterShare { lane: Lane::Loss, count: 1 });
+        assert_eq!(pool.insert(loss(1, 10)), refused);
+        pool.remove(&loss(1, 9).id());
+        assert_eq!(pool.insert(loss(1, 10)), Ok(true));
+    }
+
+    #[test]
+    fn a18_one_submitter_fills_neither_the_count_nor_the_bytes_of_a_lane() {
+        let mut pool = Mempool::new(Limits { bytes_max: 4_000, ..LIMITS });
+        let sized = |mut pending: Pending, bytes| {
+            Arc::get_mut(&mut pending.checked).unwrap().size_bytes = bytes;
+            pending
+        };
+        // The largest may be more than a share, and is all of it then.
+        assert_eq!(pool.insert(sized(pending(1, 0, 9), 1_600)), Ok(true));
+        let refused = Err(PoolError::SubmitterShare { lane: Lane::General, count: 1 });
+        assert_eq!(pool.insert(sized(pending(1, 1, 9), 1)), refused);
+        assert_eq!(pool.insert(sized(pending(2, 0, 9), 1_400)), Ok(true));
+        assert_eq!(pool.insert(sized(pending(3, 0, 9), 1)), Err(PoolError::Full(Lane::General)));
+        assert_eq!(pool.insert(sized(loss(3, 9), 1_000)), Ok(true), "these bytes are kept");
+    }
+
+    #[test]
+    fn a18_no_flood_of_others_takes_the_room_of_losses_nor_of_losses_that_of_all() {
+        let mut pool = Mempool::new(LIMITS);
+        assert_eq!(full(&mut pool, Lane::General), 9);
+        assert_eq!(full(&mut pool, Lane::Loss), 3, "a quarter is kept");
+
+        let mut pool = Mempool::new(LIMITS);
+        assert_eq!(full(&mut pool, Lane::Loss), 12, "they take what is free");
+        assert_eq!(full(&mut pool, Lane::General), 0);
+        pool.remove(&loss(0, 200).id());
+        assert_eq!(pool.insert(pending(1, 0, 9)), Ok(true));
     }
 
     #[test]
     fn the_pool_is_bounded_and_empties_again() {
         let mut pool = Mempool::new(LIMITS);
-        for nth in 0..6 {
-            assert_eq!(pool.insert(pending(nth, nth, 9)), Ok(true));
-        }
-        assert_eq!(pool.insert(pending(7, 7, 9)), Err(PoolError::Full));
-        assert_eq!((pool.len(), pool.bytes()), (6, 600));
+        full(&mut pool, Lane::General);
+        full(&mut pool, Lane::Loss);
+        assert_eq!((pool.len(), pool.bytes()), (12, 1_200));
         for one in pool.all() {
             assert!(pool.remove(&one.id()).is_some());
         }
         assert!(pool.is_empty() && pool.bytes() == 0 && pool.by_did.is_empty());
+        assert!(pool.queues.is_empty() && pool.queued.is_empty());
+        assert_eq!((pool.all, pool.general), (Amount::default(), Amount::default()));
+    }
+
+    #[test]
+    fn candidates_are_of_both_lanes_and_their_order_does_not_say_of_which() {
+        let limits = Limits { transactions_max: 400, bytes_max: 40_000, per_submitter_max: 100 };
+        let mut pool = Mempool::new(limits);
+        for nth in 0..50 {
+            pool.insert(pending(1, nth, 9)).unwrap();
+        }
+        pool.insert(loss(1, 50)).unwrap();
+        pool.insert(loss(2, 0)).unwrap();
+        pool.insert(pending(2, 1, 9)).unwrap();
+        // Room for five of each lane, and a loss stands behind fifty others of its submitter.
+        let chosen = ids(&pool.candidates(450, &BTreeSet::new()));
+        let expected = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (1, 3), (1, 50)];
+        assert_eq!(chosen, expected);
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn a_refused_transaction_leaves_no_trace_in_its_block() {
 
 // ---------------------------------------------------------------------------------------------- bounds
 
-fn network(change: impl FnOnce(&mut v1::Parameters)) -> World {
+pub(crate) fn network(change: impl FnOnce(&mut v1::Parameters)) -> World {
     let mut genesis = genesis();
     let parameters = genesis.parameters.as_mut().unwrap();
     parameters.block_bytes_max = 8_388_608;
@@ -239,7 +239,7 @@ fn network(change: impl FnOnce(&mut v1::Parameters)) -> World {
 }
 
 /// 180 organizations of 16 keys: about 450 KB, 2,881 signatures, 3,060 leaves.
-fn large(nth: usize) -> Draft {
+pub(crate) fn large(nth: usize) -> Draft {
     let drafts: Vec<Draft> = (0..180)
         .map(|n| {
             let names: Vec<String> = (0..16).map(|key| format!("{nth}/{n}/{key}")).collect();

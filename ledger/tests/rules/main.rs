@@ -16,6 +16,7 @@ mod genesis;
 mod golden;
 mod grants;
 mod holders;
+mod lanes;
 mod members;
 mod motion;
 mod organizations;

@@ -4,6 +4,7 @@
 //! details as `google.rpc.ErrorInfo` of domain `sillok.v1`.
 
 use crate::ledger::SubmitError;
+use crate::mempool::PoolError;
 use sillok_did_method::Did;
 use sillok_ledger::{AdmissionError, Retry};
 use sillok_proto::{Hash, v1};
@@ -84,7 +85,11 @@ pub fn refused(network: &str, error: &SubmitError) -> Refused {
     match error {
         SubmitError::Admission(error) => admission(network, error),
         SubmitError::Pool(error) => {
-            Refused::new(Code::ResourceExhausted, "MEMPOOL_FULL", error.to_string(), Retry::Later)
+            let code = match error {
+                PoolError::SubmitterShare { .. } => "SUBMITTER_SHARE",
+                PoolError::Full(_) => "MEMPOOL_FULL",
+            };
+            Refused::new(Code::ResourceExhausted, code, error.to_string(), Retry::Later)
         }
         SubmitError::Poison => {
             Refused::new(Code::Internal, "INTERNAL_ERROR", error.to_string(), Retry::Never)

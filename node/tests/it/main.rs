@@ -7,6 +7,7 @@
 
 mod api;
 mod desk;
+mod flood;
 mod joining;
 mod members;
 mod mempool;
