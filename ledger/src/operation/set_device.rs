@@ -7,9 +7,9 @@
 
 use super::update::sign_together;
 use super::{Context, Signers, already, bind_new_keys, live_head, require_previous};
-use crate::admit::{self, holds_grant};
+use crate::admit;
 use crate::overlay::{document_of, read};
-use crate::{AdmissionError, Overlay, StateView, TreeKey};
+use crate::{AdmissionError, Overlay, StateView, TreeKey, authority};
 use sillok_did_method::{SetDevice, device_key, document_hash, key_id};
 use sillok_proto::{Hash, v1};
 
@@ -93,10 +93,10 @@ fn authority_takes_away<V: StateView + ?Sized>(
     if !consents {
         return Err(context.not_authorized(&op.did));
     }
-    let frame = context.frame;
-    if holds_grant(frame, state, &authority, v1::Action::Register)?
-        || holds_grant(frame, state, &authority, v1::Action::Revoke)?
-    {
+    // Either right, also where somebody above it was deactivated: that keeps it from giving, not from taking away.
+    let time_ms = context.frame.time_ms;
+    let may = |action| authority::chain_of_grants(state, &authority, action, &[], time_ms);
+    if may(v1::Action::Register)?.is_some() || may(v1::Action::Revoke)?.is_some() {
         Ok(())
     } else {
         Err(AdmissionError::NotGranted { organization: authority, action: v1::Action::Revoke })

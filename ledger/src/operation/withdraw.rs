@@ -90,6 +90,7 @@ fn may_end<V: StateView + ?Sized>(
     // Above governance is nobody.
     let Some(grantor) = Hash::from_slice(&period.grantor) else { return Ok(false) };
     let time_ms = context.frame.time_ms;
-    let links = authority::chain(state, &grantor, ended.action, ended.resource(), time_ms)?;
+    let (action, resource) = (ended.action, ended.resource());
+    let links = authority::chain_of_grants(state, &grantor, action, resource, time_ms)?;
     Ok(links.unwrap_or_default().iter().any(|link| link.organization == *by))
 }

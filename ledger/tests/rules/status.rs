@@ -8,7 +8,7 @@ use crate::desk::{
 };
 use crate::story::{ACCEPTED, Draft, meanwhile, outcome, refused, together, wait};
 use crate::support::STEP_MS;
-use sillok_ledger::{AdmissionError, BlockError, CheckedTransaction, StatusEvent};
+use sillok_ledger::{AdmissionError, BlockError, CheckedTransaction, StatusEvent, TreeKey};
 use sillok_proto::{encode, v1};
 use v1::{Action, Channel, Reason};
 
@@ -223,6 +223,25 @@ fn an_issuer_that_was_cut_off_is_revoked_from_above() {
     check(&happened, badges(INVALID, &[1]).role("call-centre"), refused("WRONG_TYPE"));
     check(&happened, badges(INVALID, &[1]).role("agency"), refused("WRONG_TYPE"));
     check(&happened, badges(INVALID, &[1]).role("ministry"), ACCEPTED);
+}
+
+/// The grants are all there, but one who gave them is gone.
+#[test]
+fn below_an_issuer_that_was_deactivated_nothing_is_gained_and_all_stays_revocable() {
+    let gone = || {
+        meanwhile(|world| {
+            let leaf = TreeKey::did_head(&world.did("agency"));
+            let mut head: v1::Head = world.leaf(&leaf).unwrap();
+            head.deactivated = true;
+            head.time_ms = world.tip.header.time_ms;
+            world.state.leaves.insert(leaf, encode(&head));
+        })
+    };
+    check(&[], badges(VALID, &[2]).role("counter"), ACCEPTED);
+    check(&[gone()], badges(VALID, &[2]).role("counter"), refused("WRONG_TYPE"));
+    let issued = badges(VALID, &[1]);
+    check(&[issued.clone(), gone()], badges(INVALID, &[1]).role("call-centre"), ACCEPTED);
+    check(&[issued, gone()], badges(SUSPENDED, &[1]).role("counter"), ACCEPTED);
 }
 
 #[test]

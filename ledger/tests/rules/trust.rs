@@ -151,10 +151,11 @@ fn a_right_is_received_by_an_active_organization() {
         at_once(&accredited("agency", Issue, &[], |_| {})),
         refused("UNKNOWN_ORGANIZATION"),
     );
-    // One that was deactivated with a right keeps the leaf and acts no more.
+    // One that was deactivated with a right keeps the leaf, has no right by it and acts no more.
     let had = [give("agency"), deactivate("agency").by(&["agency/control"])];
     let world = happened_in(&then(issuers(), had.clone()));
-    assert!(holds(&world, "agency", Issue, &TYPE), "deactivating is no withdrawal");
+    assert_eq!(periods(&world, "agency", Issue, &TYPE)[0].until_ms, 0, "it is no withdrawal");
+    assert!(!holds(&world, "agency", Issue, &TYPE));
     let act = accredit("agency", "bureau", Issue, &TYPE);
     check(&then(issuers(), had), act, refused("NOT_AUTHORIZED"));
 }
@@ -642,6 +643,40 @@ fn a_ministry_wound_down_keeps_the_right_to_revoke_and_no_other() {
     // Cut off, that ends too.
     assert_eq!(outcome(&mut world, &at_once(&withdrawn("ministry", Revoke, &[], 0))), ACCEPTED);
     assert!(!holds(&world, "agency", Revoke, &[]));
+}
+
+/// Without a word about its grants: nothing is gained in its name, and what was given below it stays revocable.
+#[test]
+fn who_is_deactivated_gives_nothing_and_nothing_is_gained_below_it() {
+    let office = |action| accredit("agency", "bureau", action, &[]).and_by("bureau/control");
+    let both = |action| accredit("registrar", "agency", action, &[]);
+    let happened = [
+        issuers(),
+        vec![governed(&[("registrar", Revoke)])],
+        vec![together(&[both(Accredit), both(Issue), both(Revoke)])],
+        vec![together(&[office(Accredit), office(Issue), office(Revoke)])],
+    ]
+    .concat();
+    let mut world = happened_in(&happened);
+    let before_ms = world.tip.header.time_ms;
+    assert!(holds(&world, "bureau", Issue, &TYPE));
+    let gone = deactivate("agency").by(&["agency/control"]);
+    assert_eq!(outcome(&mut world, &gone), ACCEPTED);
+    for name in ["agency", "bureau"] {
+        assert!(!holds(&world, name, Issue, &TYPE), "{name}");
+        assert!(holds(&world, name, Revoke, &TYPE), "{name}");
+        let earlier = chain_at(&world, name, Issue, &TYPE, before_ms);
+        assert!(earlier.is_some(), "{name}: what was done before verifies at its time");
+    }
+    let more = accredit("bureau", "carrier", Issue, &TYPE).and_by("carrier/control");
+    assert_eq!(outcome(&mut world.clone(), &more), refused("NOT_GRANTED"));
+    // Its period is in the way of another grantor's until somebody above ends it.
+    let again = accredit("registrar", "bureau", Issue, &[]);
+    assert_eq!(outcome(&mut world.clone(), &again), refused("GRANTED_BY_OTHER"));
+    let end = withdraw("registrar", "bureau", Issue, &[], 0);
+    assert_eq!(outcome(&mut world, &end), ACCEPTED);
+    assert_eq!(outcome(&mut world, &again), ACCEPTED);
+    assert!(holds(&world, "bureau", Issue, &TYPE));
 }
 
 // ----------------------------------------------------------------------------------------- governance
