@@ -77,7 +77,7 @@ impl Class {
 }
 
 /// A type as its latest version has it.
-pub(super) fn latest_type<V: StateView + ?Sized>(
+pub(super) fn policy_of<V: StateView + ?Sized>(
     view: &V,
     name: &Hash,
 ) -> Result<(v1::CredentialType, v1::TypePolicy), AdmissionError> {
@@ -248,7 +248,7 @@ impl<'a> Acting<'a> {
             context.sink.check(verify(key, &part.holder_string, signature))?;
         }
         // From here on the answer is about what the issuer holds: a role without the right is told nothing else.
-        let (credential, policy) = latest_type(view, credential_type)?;
+        let (credential, policy) = policy_of(view, credential_type)?;
         let link = right(frame, view, &role, issuer, credential_type, deed)?;
         let rule = match reason_rule(&policy, part.reason) {
             Ok(rule) => rule,

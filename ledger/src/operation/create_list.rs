@@ -27,7 +27,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     context.require_signed(signed, &issuer)?;
     let (frame, credential_type) = (context.frame, op.credential_type);
     // D9: the type first, before anything is written.
-    acting::latest_type(state, &credential_type)?;
+    acting::policy_of(state, &credential_type)?;
     acting::right(frame, state, &issuer, &issuer, &credential_type, Deed::Gain)?;
     let expected = status_list_name(frame.chain.hash(), &issuer, &credential_type, &op.nonce);
     if op.list != expected {
