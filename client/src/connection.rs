@@ -6,6 +6,7 @@
 use crate::problem::{self, Problem, Retry};
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::ledger_client::LedgerClient;
+use sillok_proto::v1::private_status_client::PrivateStatusClient;
 use std::fmt;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -96,6 +97,12 @@ impl Node {
     #[must_use]
     pub fn resolver(&self) -> DidResolverClient<Channel> {
         DidResolverClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Its `PrivateStatus`.
+    #[must_use]
+    pub fn private_status(&self) -> PrivateStatusClient<Channel> {
+        PrivateStatusClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Its `Ledger`.

@@ -4,7 +4,7 @@
 //!   keys ── identity ── transaction ── prepare what is signed, by whom
 //!   private_file ── words ── credential_type   what people keep in files, and write in them
 //!   pseudonym ── holder ── draw ── desk        what a desk knows, and how it changes status
-//!   verify ── trust                            what is believed, and why (pure; files)
+//!   verify ── private ── trust                 what is believed, and why (pure; files)
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
 //!   member ── evidence ── rights               who runs the network, who misbehaved, who may do what
 //! ```
@@ -50,6 +50,8 @@ pub mod draw;
 pub mod desk;
 
 pub mod verify;
+
+pub mod private;
 
 pub mod trust;
 

@@ -61,6 +61,8 @@ mod operation;
 
 pub mod prepare;
 
+pub mod reading;
+
 #[cfg(feature = "tree")]
 pub mod tree;
 

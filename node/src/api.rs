@@ -1,4 +1,5 @@
-//! The gRPC doors of a node: `DidResolver`, `Ledger`, `StatusRegistry`, `TrustRegistry`, health and reflection.
+//! The gRPC doors of a node: `DidResolver`, `Ledger`, `StatusRegistry`, `TrustRegistry`, `PrivateStatus`, health and
+//! reflection.
 //!
 //! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
@@ -9,6 +10,7 @@ mod ledger;
 mod members;
 mod moment;
 mod prepare;
+mod private;
 pub mod problem;
 mod resolver;
 mod sets;
@@ -25,6 +27,7 @@ use problem::Refused;
 use sillok_ledger::{Retry, Tip};
 use sillok_proto::v1::did_resolver_server::DidResolverServer;
 use sillok_proto::v1::ledger_server::LedgerServer;
+use sillok_proto::v1::private_status_server::PrivateStatusServer;
 use sillok_proto::v1::status_registry_server::StatusRegistryServer;
 use sillok_proto::v1::trust_registry_server::TrustRegistryServer;
 use std::net::SocketAddr;
@@ -37,6 +40,8 @@ use tonic::{Code, Request, Status};
 /// Longest request that is read at all, in bytes. More than a transaction may have, so that one which is too long gets
 /// an answer that says so.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Longest signed request to read what is private: twice what its statement may have, for an answer that says so.
+const READ_REQUEST_BYTES_MAX: usize = 2 * sillok_ledger::reading::READ_BYTES_MAX;
 /// Longest answer, in bytes: a block and its envelope.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a read waits for `min_height`.
@@ -210,6 +215,7 @@ impl Api {
                 health.set_not_serving::<LedgerServer<Self>>().await;
                 health.set_not_serving::<StatusRegistryServer<Self>>().await;
                 health.set_not_serving::<TrustRegistryServer<Self>>().await;
+                health.set_not_serving::<PrivateStatusServer<Self>>().await;
             }
             // A node that stops while it joins never serves.
             if joining.wait_for(Option::is_none).await.is_ok() {
@@ -217,6 +223,7 @@ impl Api {
                 health.set_serving::<LedgerServer<Self>>().await;
                 health.set_serving::<StatusRegistryServer<Self>>().await;
                 health.set_serving::<TrustRegistryServer<Self>>().await;
+                health.set_serving::<PrivateStatusServer<Self>>().await;
             }
         });
         let reflection = tonic_reflection::server::Builder::configure()
@@ -237,6 +244,9 @@ impl Api {
         let trust = TrustRegistryServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
+        let private = PrivateStatusServer::new(self.clone())
+            .max_decoding_message_size(READ_REQUEST_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
         let ledger = LedgerServer::new(self)
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -249,6 +259,7 @@ impl Api {
             .add_service(InterceptedService::new(resolver, gate.clone()))
             .add_service(InterceptedService::new(status, gate.clone()))
             .add_service(InterceptedService::new(trust, gate.clone()))
+            .add_service(InterceptedService::new(private, gate.clone()))
             .add_service(InterceptedService::new(ledger, gate));
         match reflection {
             Ok(reflection) => server = server.add_service(reflection),

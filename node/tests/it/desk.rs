@@ -1,7 +1,7 @@
-//! What an issuer's desk asks of a node, over real gRPC with real operations: prepare and confirm.
+//! What an issuer's desk asks of a node, over real gRPC with real operations: prepare and confirm, and private reads.
 //!
-//! `AGENCY` issues the exclusive type and brings its own transactions; `STRANGER` may submit and nothing else; `AUDITOR`
-//! may audit. The record has a list and one person, enrolled with one entry.
+//! `AGENCY` issues the exclusive type and brings its own transactions; `RIVAL` issues it on its own; `STRANGER` may submit
+//! and nothing else; `AUDITOR` may audit. The record has a list and one person, enrolled with one entry.
 
 use super::api::{Doors, doors_of, refusal};
 use super::support::{GENESIS_MS, GOVERNANCE, LIMITS, NETWORK, VALIDATOR, build, commit, now_ms};
@@ -30,7 +30,10 @@ pub(crate) struct Office {
 pub(crate) const AGENCY: Office = Office { control: 31, submit: 32 };
 pub(crate) const STRANGER: Office = Office { control: 33, submit: 34 };
 pub(crate) const AUDITOR: Office = Office { control: 35, submit: 36 };
+/// Issues credentials of the same type on its own.
+pub(crate) const RIVAL: Office = Office { control: 37, submit: 38 };
 const ONE_TIME: u8 = 41;
+const ONE_TIME_OF_RIVAL: u8 = 43;
 const ENROLLED: u8 = 42;
 const HOUR: u64 = 3_600_000;
 pub(crate) const HANDLE: Hash = Hash([0xda; 32]);
@@ -38,6 +41,10 @@ pub(crate) const HANDLE: Hash = Hash([0xda; 32]);
 pub(crate) const ENTRY: u32 = 70_001;
 
 impl Office {
+    pub(crate) const fn new(control: u8, submit: u8) -> Self {
+        Self { control, submit }
+    }
+
     fn document(self) -> v1::DidDocument {
         let mut keys = vec![bound(self.control, CAPABILITY_INVOCATION), bound(self.submit, SUBMIT)];
         keys.sort_by_key(|bound| bound.key.clone().map(|key| key.point));
@@ -61,6 +68,7 @@ fn chain() -> Chain {
             &[Action::DefineType, Action::Register, Action::Issue, Action::Revoke, Action::Submit],
         ),
         organization(STRANGER, &[Action::Submit]),
+        organization(RIVAL, &[Action::Issue, Action::Revoke]),
         organization(AUDITOR, &[Action::Submit, Action::Audit]),
     ];
     organizations.sort_by_key(|one| organization_digest(one.document.as_ref().unwrap()));
@@ -87,6 +95,7 @@ pub(crate) struct Deed {
     pub(crate) wire: Wire,
     content: Option<v1::PrivateContent>,
     holder: Vec<u8>,
+    role: Office,
 }
 
 /// A node's doors, with what stands on the record behind them.
@@ -130,18 +139,19 @@ impl Desk {
     }
 
     pub(crate) fn public(&self, wire: Wire) -> Deed {
-        Deed { wire, content: None, holder: Vec::new() }
+        Deed { wire, content: None, holder: Vec::new(), role: AGENCY }
     }
 
     fn content(
         &self,
+        role: Office,
         reason: Reason,
         handles: &[Hash],
         enrollment: Option<v1::EnrollmentRequest>,
     ) -> v1::PrivateContent {
         pad(v1::PrivateContent {
             salt: rand(&format!("{reason:?} {handles:?} {enrollment:?}")).to_vec(),
-            acting_role: AGENCY.digest().to_vec(),
+            acting_role: role.digest().to_vec(),
             channel: v1::Channel::Office.into(),
             reason: reason.into(),
             handles: handles.iter().flat_map(|handle| handle.0).collect(),
@@ -157,7 +167,7 @@ impl Desk {
         handles: &[Hash],
         reason: Reason,
     ) -> Deed {
-        let content = self.content(reason, handles, None);
+        let content = self.content(AGENCY, reason, handles, None);
         let wire = Wire::SetStatus(v1::SetStatus {
             list: self.list.to_vec(),
             state,
@@ -165,29 +175,42 @@ impl Desk {
             content_hash: private_content_hash(&content).to_vec(),
             ..v1::SetStatus::default()
         });
-        Deed { wire, content: Some(content), holder: Vec::new() }
+        Deed { wire, content: Some(content), holder: Vec::new(), role: AGENCY }
     }
 
     pub(crate) fn enroll(&self, handle: Hash, number: u32, change: Change, reason: Reason) -> Deed {
+        self.enroll_by(AGENCY, handle, number, change, reason)
+    }
+
+    pub(crate) fn enroll_by(
+        &self,
+        role: Office,
+        handle: Hash,
+        number: u32,
+        change: Change,
+        reason: Reason,
+    ) -> Deed {
         let activates = change == Change::Activate;
         let reserves = change == Change::Reserve;
+        // A key is used once.
+        let one_time = if role.control == AGENCY.control { ONE_TIME } else { ONE_TIME_OF_RIVAL };
         let request = v1::EnrollmentRequest {
             change: change.into(),
             number,
-            one_time_key: (reserves || activates).then(|| bound(ONE_TIME, 0).key.unwrap()),
+            one_time_key: (reserves || activates).then(|| bound(one_time, 0).key.unwrap()),
             deadline_ms: if reserves { now_ms() + HOUR } else { 0 },
             valid_until_ms: if reserves { now_ms() + 9 * HOUR } else { 0 },
             enrollment_key: activates.then(|| bound(ENROLLED, 0).key.unwrap()),
             ..v1::EnrollmentRequest::default()
         };
-        let content = self.content(reason, &[handle], Some(request));
+        let content = self.content(role, reason, &[handle], Some(request));
         let wire = Wire::SetEnrollment(v1::SetEnrollment {
-            issuer: AGENCY.digest().to_vec(),
+            issuer: role.digest().to_vec(),
             r#type: self.of.to_vec(),
             content_hash: private_content_hash(&content).to_vec(),
         });
         let holder = if activates { vec![ONE_TIME, ENROLLED] } else { Vec::new() };
-        Deed { wire, content: Some(content), holder }
+        Deed { wire, content: Some(content), holder, role }
     }
 
     /// A transaction with every signature, brought by the agency.
@@ -228,7 +251,10 @@ impl Desk {
                 holder_keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
                 private.push(v1::PrivateOperationSignatures {
                     operation,
-                    acting_role: Some(sign(AGENCY.submit, &acting_role_string(genesis, &acting))),
+                    acting_role: Some(sign(
+                        deed.role.submit,
+                        &acting_role_string(genesis, &acting),
+                    )),
                     approvals: Vec::new(),
                     holder_keys,
                 });
@@ -265,7 +291,7 @@ impl Desk {
         commit(ledger, &built);
     }
 
-    async fn simulate(
+    pub(crate) async fn simulate(
         &mut self,
         transaction: &v1::Transaction,
         keys: &[u8],

@@ -13,5 +13,6 @@ mod members;
 mod mempool;
 mod network;
 mod ordering;
+mod private;
 mod registries;
 mod support;
