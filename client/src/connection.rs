@@ -7,6 +7,8 @@ use crate::problem::{self, Problem, Retry};
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::private_status_client::PrivateStatusClient;
+use sillok_proto::v1::status_registry_client::StatusRegistryClient;
+use sillok_proto::v1::trust_registry_client::TrustRegistryClient;
 use std::fmt;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -103,6 +105,18 @@ impl Node {
     #[must_use]
     pub fn private_status(&self) -> PrivateStatusClient<Channel> {
         PrivateStatusClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Its `StatusRegistry`.
+    #[must_use]
+    pub fn status_registry(&self) -> StatusRegistryClient<Channel> {
+        StatusRegistryClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Its `TrustRegistry`.
+    #[must_use]
+    pub fn trust_registry(&self) -> TrustRegistryClient<Channel> {
+        TrustRegistryClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Its `Ledger`.

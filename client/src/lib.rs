@@ -6,7 +6,7 @@
 //!   pseudonym ── holder ── draw ── desk        what a desk knows, and how it changes status
 //!   verify ── private ── trust                 what is believed, and why (pure; files)
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
-//!   member ── evidence ── rights               who runs the network, who misbehaved, who may do what
+//!   member ── evidence ── rights ── registry   who runs the network, who misbehaved, who may do what; lists and types
 //! ```
 //!
 //! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
@@ -68,6 +68,8 @@ pub mod member;
 pub mod evidence;
 
 pub mod rights;
+
+pub mod registry;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,12 +1,18 @@
-//! Preparing a transaction: the request that is signed before a person confirms (PROTOCOL §5.3). Pure.
+//! Preparing a transaction: the request that is signed before a person confirms (PROTOCOL §5.3).
 //!
 //! The submitter signs the id under a tag of its own, so that this is no submission; and so does an acting role that has
 //! not signed the transaction yet. What a node answers is its word, as every refusal is; what it confirms is the id, which
 //! is computed here.
 
+use crate::connection::CallError;
+use crate::identity::Identity;
 use crate::keys::{SecretKey, SecretKeyError};
-use sillok_did_method::{prepare_string, transaction_id};
+use crate::read::{Client, ReadError};
+use crate::transaction::{BuildError, PartlySigned};
+use crate::write::WriteError;
+use sillok_did_method::{SUBMIT, prepare_string, transaction_id};
 use sillok_proto::{Hash, encode, v1};
+use std::time::Duration;
 
 /// The request to try `transaction`, with the signatures that it has so far, and the id to confirm it by. `roles` are
 /// keys of acting roles that neither bring it nor have signed it yet.
@@ -27,6 +33,36 @@ pub fn simulate_request(
     let roles = roles.iter().map(|key| key.key_signature(&string)).collect::<Result<_, _>>()?;
     let submitter = Some(submitter.key_signature(&string)?);
     Ok((v1::SimulateRequest { transaction: encode(transaction), submitter, roles }, id))
+}
+
+impl Client {
+    /// Has a node try the transaction with the signatures that it has so far, and keep nothing: what it would do, every
+    /// rule that it breaks, and who has still to sign. It is one node's word.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; a rule that the transaction breaks is no error.
+    pub async fn prepare(
+        &self,
+        partly: &PartlySigned,
+        submitter: &Identity,
+    ) -> Result<v1::SimulateResponse, WriteError> {
+        let key = self.acting_key(submitter, SUBMIT).await?;
+        let (request, _) = simulate_request(partly.genesis_hash(), partly.transaction(), &key, &[])
+            .map_err(BuildError::from)?;
+        let called = self
+            .connection()
+            .call(Duration::ZERO, |node| {
+                let request = request.clone();
+                async move { node.ledger().simulate(request).await }
+            })
+            .await;
+        match called {
+            Ok((response, _)) => Ok(response),
+            Err(CallError::Refused { problem, .. }) => Err(WriteError::Refused { problem }),
+            Err(error) => Err(ReadError::from(error).into()),
+        }
+    }
 }
 
 #[cfg(test)]

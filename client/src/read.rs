@@ -435,7 +435,7 @@ impl Client {
     /// Asks a node and checks its answer from the trusted header that stood when the question was put: answers to
     /// questions asked at once may come in any order. If the validator set has changed, follows the changes and asks
     /// once more; and so it does if the node stopped after its answer and before it could show what that rests on (D15).
-    async fn ask<R, T, F: Future<Output = Result<tonic::Response<R>, tonic::Status>>>(
+    pub(crate) async fn ask<R, T, F: Future<Output = Result<tonic::Response<R>, tonic::Status>>>(
         &self,
         call: impl Fn(Node, u64) -> F,
         check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,

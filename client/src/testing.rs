@@ -601,8 +601,16 @@ impl MemoryNetwork {
 }
 
 fn genesis_organization(name: &str, document: v1::DidDocument) -> v1::GenesisOrganization {
-    let actions =
-        [v1::Action::Register, v1::Action::Revoke, v1::Action::Submit, v1::Action::Countersign];
+    let actions = [
+        v1::Action::Accredit,
+        v1::Action::DefineType,
+        v1::Action::Register,
+        v1::Action::Issue,
+        v1::Action::Approve,
+        v1::Action::Revoke,
+        v1::Action::Submit,
+        v1::Action::Countersign,
+    ];
     v1::GenesisOrganization {
         name: name.to_owned(),
         document: Some(document),

@@ -577,6 +577,16 @@ impl PartlySigned {
         let string = acting_role_string(&self.genesis_hash, &self.acting_statement(index));
         let signature = key.key_signature(&string)?;
         self.desk_signatures_mut(index)?.acting_role = Some(signature);
+        self.salt()
+    }
+
+    /// Without a salt whoever guesses the private signers could compare the hash in the transactions root.
+    fn salt(&mut self) -> Result<(), BuildError> {
+        if let Some(private) = &mut self.transaction.private_signatures
+            && private.salt.is_empty()
+        {
+            private.salt = random::<32>()?.to_vec();
+        }
         Ok(())
     }
 
@@ -659,10 +669,7 @@ impl PartlySigned {
     /// [`BuildError::Refused`] for a rule that every node would apply too; [`BuildError::Key`].
     pub fn submit(mut self, key: &SecretKey) -> Result<v1::Transaction, BuildError> {
         let string = submitter_string(&self.genesis_hash, &self.id());
-        if let Some(private) = &mut self.transaction.private_signatures {
-            // Else whoever guesses the signers could compare the hash in the transactions root.
-            private.salt = random::<32>()?.to_vec();
-        }
+        self.salt()?;
         let signatures = self.transaction.signatures.get_or_insert_default();
         signatures.submitter = Some(key.key_signature(&string)?);
         for terms in &mut signatures.operations {

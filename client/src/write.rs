@@ -364,6 +364,21 @@ impl Client {
         self.submit(&transaction, Duration::from_millis(LIFE_MS)).await
     }
 
+    /// As [`Client::bring`], for a transaction that was shown and confirmed: a node refuses any other under its id.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub async fn confirm(
+        &self,
+        partly: PartlySigned,
+        submitter: &Identity,
+    ) -> Result<Committed, WriteError> {
+        let (key, id) = (self.acting_key(submitter, SUBMIT).await?, partly.id());
+        let transaction = partly.submit(&key)?;
+        self.submit_as(&transaction, id.to_vec(), Duration::from_millis(LIFE_MS)).await
+    }
+
     /// An operation about members, signed by the key that it takes: an operator's governance key, or for a join the new
     /// validator key.
     async fn govern(
@@ -499,6 +514,15 @@ impl Client {
         transaction: &v1::Transaction,
         wait: Duration,
     ) -> Result<Committed, WriteError> {
+        self.submit_as(transaction, Vec::new(), wait).await
+    }
+
+    async fn submit_as(
+        &self,
+        transaction: &v1::Transaction,
+        prepared_id: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Committed, WriteError> {
         let body = transaction.body.clone().unwrap_or_default();
         let id = transaction_id(&self.genesis_hash(), &body);
         let valid_until_ms = body.valid_until_ms;
@@ -509,7 +533,7 @@ impl Client {
 
         let asked = left();
         let request =
-            v1::SubmitRequest { transaction: bytes, wait_ms: wait_ms(asked), ..Default::default() };
+            v1::SubmitRequest { transaction: bytes, wait_ms: wait_ms(asked), prepared_id };
         let called = self
             .connection()
             .call(asked.min(WAIT_ONCE), |node| {

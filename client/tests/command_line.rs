@@ -2,95 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
 
-use serde_json::Value;
+#[path = "support/world.rs"]
+mod support;
+
 use sillok_client::identity::{Identity, IdentityKey};
 use sillok_client::keys::{KeyAlgorithm, SecretKey};
-use sillok_client::testing::{Door, Lie, MemoryNetwork, Ministries, serve};
+use sillok_client::testing::Lie;
 use sillok_did_method::SUBMIT;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-use tempfile::TempDir;
-
-fn now_ms() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-/// A directory with the files of a network, and its door.
-struct World {
-    directory: TempDir,
-    door: Door,
-    ministries: Ministries,
-}
-
-struct Run {
-    exit: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
-    }
-
-    fn expect(self, exit: i32) -> Self {
-        assert_eq!(self.exit, exit, "{}{}", self.stdout, self.stderr);
-        self
-    }
-}
-
-async fn world_with(lie: Lie) -> World {
-    let (mut network, ministries) = MemoryNetwork::new("test", now_ms() - 5_000).unwrap();
-    network.commit(now_ms(), &[]).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let genesis = sillok_ledger::genesis::to_json(network.chain()).unwrap();
-    fs::write(directory.path().join("genesis.json"), genesis).unwrap();
-    ministries.registrar.create(&directory.path().join("registrar.json")).unwrap();
-    ministries.countersigner.create(&directory.path().join("ministry.json")).unwrap();
-    let door = serve(network, now_ms, lie).await.unwrap();
-    World { directory, door, ministries }
-}
-
-async fn world() -> World {
-    world_with(Lie::default()).await
-}
-
-impl World {
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Runs `sillok` with these arguments, in the directory.
-    async fn sillok(&self, arguments: &str) -> Run {
-        self.run(arguments, &self.door.address.to_string()).await
-    }
-
-    async fn run(&self, arguments: &str, node: &str) -> Run {
-        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_sillok"))
-            .args(arguments.split_whitespace())
-            .current_dir(self.directory.path())
-            .env_remove("SILLOK_SUBMITTER")
-            .env("SILLOK_NODE", node)
-            .env("SILLOK_GENESIS", "genesis.json")
-            .env("SILLOK_HOME", "home")
-            .output()
-            .await
-            .unwrap();
-        Run {
-            exit: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn did(&self, file: &str) -> String {
-        Identity::load(&self.path(file)).unwrap().did.to_string()
-    }
-}
+use support::{now_ms, world, world_with};
 
 fn secrets(path: &Path) -> Vec<String> {
     let identity = Identity::load(path).unwrap();

@@ -288,6 +288,8 @@ pub fn environment(devnet: &Devnet) -> anyhow::Result<Vec<(&'static str, String)
         ("SILLOK_GENESIS", devnet.genesis.display().to_string()),
         ("SILLOK_NODE", node.grpc.clone()),
         ("SILLOK_SUBMITTER", registrar.key.display().to_string()),
+        // Who acts in commands on rights, types and status.
+        ("SILLOK_IDENTITY", registrar.key.display().to_string()),
     ])
 }
 

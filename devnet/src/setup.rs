@@ -234,7 +234,20 @@ fn members(validators: usize) -> anyhow::Result<Vec<Member>> {
         members.push(member(OrganizationRole::Operator, file, ministry(index), &[])?);
     }
     for (role, name, actions) in [
-        (OrganizationRole::Registrar, REGISTRAR, &[Action::Register, Action::Submit][..]),
+        // It also issues, so that status can be tried without a vote.
+        (
+            OrganizationRole::Registrar,
+            REGISTRAR,
+            &[
+                Action::Accredit,
+                Action::DefineType,
+                Action::Register,
+                Action::Issue,
+                Action::Approve,
+                Action::Revoke,
+                Action::Submit,
+            ][..],
+        ),
         // It may register too: the strongest rival there can be to a create that is still pending.
         (OrganizationRole::Submitter, SUBMITTER, &[Action::Register, Action::Submit]),
         (OrganizationRole::Countersigner, COUNTERSIGNER, &[Action::Countersign]),

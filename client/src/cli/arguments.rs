@@ -8,17 +8,17 @@ mod trust;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sillok_client::keys::KeyAlgorithm;
 use sillok_did_method::{Did, parse_datetime};
-use sillok_proto::Hash;
+use sillok_proto::{Hash, v1};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use status::{
-    ActivateArguments, ApproveArguments, CreateListArguments, DeskArguments, EndArguments,
-    PersonArguments, ReinstateArguments, ReserveArguments, SetArguments, StatusCommand,
-    SubmitArguments, SuspendArguments,
+    ActivateArguments, ApproveArguments, CheckStatusArguments, CreateListArguments, DeskArguments,
+    EndArguments, PersonArguments, ReinstateArguments, ReserveArguments, SetArguments,
+    StatusCommand, SubmitArguments, SuspendArguments,
 };
 pub(crate) use trust::{
-    AccreditArguments, CheckArguments, EndingArguments, TrustCommand, TypeCommand,
+    AccreditArguments, CheckArguments, EndingArguments, GrantArguments, TrustCommand, TypeCommand,
     WithdrawArguments,
 };
 
@@ -123,10 +123,10 @@ pub(crate) enum Command {
     /// Credential types: publish them, show their rules
     #[command(subcommand)]
     Type(TypeCommand),
-    /// Credential status: reserve, activate, suspend, end
+    /// Credential status: reserve, activate, suspend, end; and check, as a verifier
     ///
     ///   sillok status create-list TYPE --issuer agency.json
-    ///   sillok status reserve --help
+    ///   sillok status check LIST 4711
     #[command(subcommand, verbatim_doc_comment)]
     Status(StatusCommand),
     /// Who runs the network: show it, propose changes, approve them, join
@@ -588,6 +588,30 @@ pub(crate) enum ProposeCommand {
         /// It keeps all blocks
         #[arg(long)]
         archive: bool,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// A right of the first level: given by governance, and to be given on
+    ///
+    ///   sillok member propose accredit DID issue --on TYPE --governance-key governance.key
+    #[command(verbatim_doc_comment)]
+    Accredit {
+        #[command(flatten)]
+        grant: GrantArguments,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
+    /// The end of any right, of whatever level
+    Withdraw {
+        /// Who holds it
+        #[arg(value_parser = did)]
+        organization: Did,
+        /// What it may not do any more
+        #[arg(value_parser = trust::action)]
+        action: v1::Action,
+        /// On what: as it was given
+        #[arg(long, value_name = "NAME", value_parser = hash)]
+        on: Option<Hash>,
         #[command(flatten)]
         propose: ProposeArguments,
     },

@@ -6,12 +6,12 @@
 use super::arguments::CarryArguments;
 use super::failure::{EXIT_FAILED, EXIT_OK, Failure};
 use super::output::Output;
-use super::{member, tx};
+use super::{member, operation, tx};
 use serde_json::{Map, Value, json};
 use sillok_client::identity::Identity;
+use sillok_client::problem::Problem;
 use sillok_client::read::{Client, Committed};
 use sillok_client::transaction::PartlySigned;
-use sillok_client::write::WriteError;
 use sillok_did_method::format_datetime;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -86,22 +86,69 @@ pub(super) async fn send(
     }
     tx::print(client.chain().network(), &partly, output);
     output.line("");
+    if let Some(already) = preview(client, &partly, submitter, output).await? {
+        return Ok(say_already(&already, done, output));
+    }
     confirm(carry.yes, "submit this?", output)?;
-    match client.bring(partly, submitter).await {
+    match client.confirm(partly, submitter).await {
         Ok(committed) => {
             member::done(output, done.what, &done.facts, &committed);
             Ok(Some(committed))
         }
-        Err(error) if is_already(&error) => {
-            let mut value = object(&done.facts);
-            value.insert("already".to_owned(), true.into());
-            output.value(&Value::Object(value));
-            output.line(format_args!("{}; nothing was to be done", output.good("already so")));
-            output.note("that it is so already is the word of the node");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => match error.problem().filter(|problem| is_already(problem)) {
+            Some(already) => Ok(say_already(already, done, output)),
+            None => Err(error.into()),
+        },
     }
+}
+
+/// Has a node try it: what it would do, or every rule that it breaks. Some of them say that there is nothing to do.
+async fn preview(
+    client: &Client,
+    partly: &PartlySigned,
+    submitter: &Identity,
+    output: Output,
+) -> Result<Option<Problem>, Failure> {
+    let prepared = match client.prepare(partly, submitter).await {
+        Ok(prepared) => prepared,
+        // A node of before it could; what the transaction says was shown.
+        Err(error) if error.problem().is_some_and(|problem| problem.code == "UNIMPLEMENTED") => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let violations: Vec<(Option<u32>, Problem)> = prepared
+        .violations
+        .iter()
+        .map(|one| (one.operation, Problem::of_message(&one.problem.clone().unwrap_or_default())))
+        .collect();
+    if let Some((_, first)) = violations.first().filter(|(_, first)| is_already(first))
+        && violations.len() == partly.body().operations.len()
+        && violations.iter().all(|(_, problem)| is_already(problem))
+    {
+        return Ok(Some(first.clone()));
+    }
+    if let Some(failure) = Failure::violations(&violations) {
+        return Err(failure);
+    }
+    for one in &prepared.previews {
+        let facts = operation::preview(one);
+        if !facts.is_empty() {
+            output.facts(&facts);
+            output.line("");
+        }
+    }
+    Ok(None)
+}
+
+fn say_already(problem: &Problem, done: &Done, output: Output) -> Option<Committed> {
+    let mut value = object(&done.facts);
+    value.insert("already".to_owned(), true.into());
+    value.insert("code".to_owned(), problem.code.clone().into());
+    output.value(&Value::Object(value));
+    output.line(format_args!("{}; nothing was to be done", output.good("already so")));
+    output.note("that it is so already is the word of the node");
+    None
 }
 
 /// As [`send`], for a command that ends with it.
@@ -117,9 +164,8 @@ pub(super) async fn finish(
     Ok(EXIT_OK)
 }
 
-fn is_already(error: &WriteError) -> bool {
-    let codes = ["ALREADY", "GRANT_EXISTS", "NOTHING_TO_WITHDRAW"];
-    error.problem().is_some_and(|problem| codes.contains(&problem.code.as_str()))
+fn is_already(problem: &Problem) -> bool {
+    ["ALREADY", "GRANT_EXISTS", "NOTHING_TO_WITHDRAW"].contains(&problem.code.as_str())
 }
 
 fn object(facts: &[(&'static str, String)]) -> Map<String, Value> {

@@ -45,12 +45,14 @@ pub(crate) struct Failure {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) fields: BTreeMap<String, String>,
+    /// Every rule that a prepared change breaks, for programs.
+    pub(crate) violations: Vec<serde_json::Value>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
         let (code, message) = (code.to_owned(), message.into());
-        Self { exit, code, message, fields: BTreeMap::new() }
+        Self { exit, code, message, fields: BTreeMap::new(), violations: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -69,7 +71,27 @@ impl Failure {
         };
         let mut fields = problem.fields.clone();
         fields.insert("retry".to_owned(), problem.retry.as_str().to_owned());
-        Self { exit, code: problem.code.clone(), message, fields }
+        Self { exit, code: problem.code.clone(), message, fields, violations: Vec::new() }
+    }
+
+    /// That a change breaks rules, all of which a node has named.
+    pub(crate) fn violations(all: &[(Option<u32>, Problem)]) -> Option<Self> {
+        let (_, first) = all.first()?;
+        let words: Vec<String> = all.iter().map(|(_, problem)| problem.to_string()).collect();
+        let mut failure = Self::refused(first, format!("refused: {}", words.join("; and ")));
+        failure.violations = all
+            .iter()
+            .map(|(operation, problem)| {
+                serde_json::json!({
+                    "operation": operation,
+                    "code": problem.code,
+                    "message": problem.message,
+                    "retry": problem.retry.as_str(),
+                    "fields": problem.fields,
+                })
+            })
+            .collect();
+        Some(failure)
     }
 
     /// More to the message, for what the command has done so far.

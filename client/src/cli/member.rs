@@ -309,6 +309,16 @@ async fn propose(global: &Global, command: &ProposeCommand, output: Output) -> R
             let node_key = node_key.to_vec();
             (Change::AdmitObserver(v1::Observer { node_key, archive: *archive }), propose)
         }
+        ProposeCommand::Accredit { grant, propose } => (Change::Accredit(grant.grant()), propose),
+        ProposeCommand::Withdraw { organization, action, on, propose } => {
+            let grant = v1::EndedGrant {
+                organization: organization.digest().to_vec(),
+                action: (*action).into(),
+                resource: on.map(Hash::to_vec).unwrap_or_default(),
+                at_ms: 0,
+            };
+            (Change::Withdraw(grant), propose)
+        }
         ProposeCommand::RemoveObserver { node_key, propose } => {
             let node_key = node_key.to_vec();
             (Change::RemoveObserver(v1::RemoveObserver { node_key }), propose)

@@ -245,3 +245,51 @@ pub(super) fn private_facts(
     }
     facts
 }
+
+/// What a node says that an operation would do to entries, enrollments and the limits of who acts.
+pub(super) fn preview(preview: &v1::OperationPreview) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    for one in &preview.entries {
+        let noun = if one.count == 1 { "entry" } else { "entries" };
+        facts.push((
+            "would set",
+            format!(
+                "{} {noun} from {} to {}",
+                one.count,
+                entry_state(one.from),
+                entry_state(one.to)
+            ),
+        ));
+    }
+    let standing = |standing: Option<&v1::EnrollmentStanding>| match standing {
+        None => "none".to_owned(),
+        Some(one) => {
+            let name = one.state().as_str_name().trim_start_matches("ENROLLMENT_STATE_");
+            let state = match one.state() {
+                v1::EnrollmentState::Unspecified => "never active".to_owned(),
+                _ => name.to_ascii_lowercase(),
+            };
+            let reserved = if one.deadline_ms == 0 {
+                String::new()
+            } else {
+                format!(
+                    ", number {} reserved until {}",
+                    one.number,
+                    format_datetime(one.deadline_ms)
+                )
+            };
+            format!("{state}{reserved}")
+        }
+    };
+    for one in &preview.enrollments {
+        let (before, after) = (standing(one.before.as_ref()), standing(one.after.as_ref()));
+        facts.push((
+            if one.is_new_handle { "new enrollment" } else { "enrollment" },
+            format!("{before} -> {after}"),
+        ));
+    }
+    if let Some(limit) = &preview.limit {
+        facts.push(("left of the hour's limit", format!("{} of {}", limit.left, limit.limit)));
+    }
+    facts
+}

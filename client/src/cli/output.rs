@@ -42,14 +42,16 @@ impl Output {
     }
 
     pub(crate) fn failure(self, failure: &Failure) {
-        self.value(&json!({
-            "error": {
-                "code": failure.code,
-                "message": failure.message,
-                "fields": failure.fields,
-                "exit": failure.exit,
-            }
-        }));
+        let mut error = json!({
+            "code": failure.code,
+            "message": failure.message,
+            "fields": failure.fields,
+            "exit": failure.exit,
+        });
+        if !failure.violations.is_empty() {
+            error["violations"] = failure.violations.clone().into();
+        }
+        self.value(&json!({ "error": error }));
         if !self.json {
             self.note(format_args!("sillok: {}", failure.message));
         }

@@ -4,28 +4,41 @@
 //! library makes of it. A one-time key is on disk before its public half is sent anywhere.
 
 use super::arguments::{
-    ActivateArguments, ApproveArguments, CarryArguments, CreateListArguments, DeskArguments,
-    EndArguments, Global, PersonArguments, ReinstateArguments, ReserveArguments, SetArguments,
-    StatusCommand, SubmitArguments, SuspendArguments,
+    ActivateArguments, ApproveArguments, CarryArguments, CheckStatusArguments, CreateListArguments,
+    DeskArguments, EndArguments, Global, PersonArguments, ReinstateArguments, ReserveArguments,
+    SetArguments, StatusCommand, SubmitArguments, SuspendArguments,
 };
 use super::carry::{self, Done};
-use super::failure::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure};
+use super::failure::{
+    EXIT_FAILED, EXIT_NO, EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, EXIT_USAGE, Failure,
+};
 use super::output::Output;
+use super::read::{did_text, verification, verified_line};
 use super::{operation, session};
 use serde_json::{Map, Value, json};
 use sillok_client::desk::{
     Application, Circumstances, EnrollmentStep, EntryDates, applications_from_json,
     applications_to_json, approvals_from_json, approvals_to_json,
 };
+use sillok_client::draw::Lots;
 use sillok_client::holder::{HolderKey, Ticket};
 use sillok_client::identity::Identity;
 use sillok_client::keys::{SecretKey, random};
 use sillok_client::private_file;
 use sillok_client::pseudonym::{Handle, HandleSecret, Person};
 use sillok_client::read::Client;
+use sillok_client::registry::{states, with_decoys};
 use sillok_client::transaction::OperationDraft;
-use sillok_did_method::{SUBMIT, format_datetime, from_multikey};
+use sillok_client::verify::VerifyError;
+use sillok_client::verify::moment::Moment;
+use sillok_client::words::Word;
+use sillok_did_method::{
+    Did, EntryState, LIST_ENTRIES_MAX, SUBMIT, format_datetime, from_multikey,
+};
+use sillok_ledger::answer::Entry;
+use sillok_ledger::status::chunk_of;
 use sillok_proto::{Hash, v1};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -55,6 +68,8 @@ pub(crate) async fn run(
         StatusCommand::Set(arguments) => set(global, arguments, output).await,
         StatusCommand::Approve(arguments) => approve(global, arguments, output).await,
         StatusCommand::Submit(arguments) => submit(global, arguments, output).await,
+        StatusCommand::Show { list } => show(global, list, output).await,
+        StatusCommand::Check(arguments) => check(global, arguments, output).await,
     }
 }
 
@@ -126,6 +141,10 @@ impl PersonArguments {
                 if all.is_empty() { "no" } else { "several" }
             ))),
         }
+    }
+
+    fn issuer(&self, role: &Identity) -> Did {
+        self.issuer.clone().unwrap_or_else(|| role.did.clone())
     }
 
     /// The handle, and who it is for a second handle.
@@ -225,7 +244,7 @@ fn write(
     let mut approvers: Vec<String> = applications
         .iter()
         .flat_map(Application::missing)
-        .map(|one| super::read::did_text(&network, one))
+        .map(|one| did_text(&network, one))
         .collect();
     approvers.sort();
     approvers.dedup();
@@ -265,12 +284,9 @@ async fn reserve(
         .map(|secret| secret.handle(&credential_type, &person));
     let client = session::client(global).await?;
     let deadline_ms = later(&client, arguments.activate_within);
-    let ticket = Ticket {
-        issuer: arguments.person.issuer.clone(),
-        credential_type,
-        number: arguments.number,
-        deadline_ms,
-    };
+    let issuer = arguments.person.issuer(&role);
+    let ticket =
+        Ticket { issuer: issuer.clone(), credential_type, number: arguments.number, deadline_ms };
     let one_time = HolderKey::one_time(arguments.algorithm.into(), ticket)?;
     let step = EnrollmentStep::Reserve {
         number: arguments.number,
@@ -279,12 +295,12 @@ async fn reserve(
         valid_until_ms: later(&client, arguments.valid_for),
         new_handle,
     };
-    let (genesis_hash, issuer) = (client.genesis_hash(), &arguments.person.issuer);
+    let genesis_hash = client.genesis_hash();
     let change = |circumstances: &Circumstances, step: &EnrollmentStep| {
         Application::set_enrollment(
             genesis_hash,
             circumstances,
-            issuer,
+            &issuer,
             &credential_type,
             handle,
             step,
@@ -338,7 +354,7 @@ async fn activate(
     let (enrollment_key, phone) = holder_key(&arguments.enrollment_key)?;
     let ticket = one_time.as_ref().and_then(|key| key.ticket.as_ref());
     if let Some(ticket) = ticket
-        && (ticket.issuer != arguments.person.issuer
+        && (ticket.issuer != arguments.person.issuer(&role)
             || ticket.credential_type != arguments.person.r#type)
     {
         return Err(Failure::usage(
@@ -359,7 +375,7 @@ async fn activate(
     let application = Application::set_enrollment(
         client.genesis_hash(),
         &circumstances(&arguments.desk, &role),
-        &arguments.person.issuer,
+        &arguments.person.issuer(&role),
         &arguments.person.r#type,
         handle,
         &step,
@@ -386,7 +402,7 @@ async fn suspend(
     let application = Application::set_enrollment(
         client.genesis_hash(),
         &loss(&arguments.desk, &role),
-        &arguments.person.issuer,
+        &arguments.person.issuer(&role),
         &arguments.person.r#type,
         handle,
         &EnrollmentStep::Suspend { number: arguments.number },
@@ -407,7 +423,7 @@ async fn reinstate(
     let application = Application::set_enrollment(
         client.genesis_hash(),
         &circumstances(&arguments.desk, &role),
-        &arguments.person.issuer,
+        &arguments.person.issuer(&role),
         &arguments.person.r#type,
         handle,
         &EnrollmentStep::Reinstate { number: arguments.number, enrollment_key },
@@ -430,7 +446,7 @@ async fn end(global: &Global, arguments: &EndArguments, output: Output) -> Resul
     let application = Application::set_enrollment(
         client.genesis_hash(),
         &loss(&arguments.desk, &role),
-        &arguments.person.issuer,
+        &arguments.person.issuer(&role),
         &arguments.person.r#type,
         handle,
         &EnrollmentStep::End { number: arguments.number, invalid_from_ms },
@@ -441,9 +457,16 @@ async fn end(global: &Global, arguments: &EndArguments, output: Output) -> Resul
 
 async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Result<u8, Failure> {
     let role = Identity::load(&arguments.desk.role)?;
-    let state = arguments.state.into();
+    let state: EntryState = arguments.state.into();
     let client = session::client(global).await?;
-    let indexes = arguments.index.clone();
+    let indexes = match arguments.draw {
+        None => arguments.index.clone(),
+        Some(count) => {
+            let answer = client.whole_list(&arguments.list, Moment::Tip).await?;
+            let whole = answer.even_if_stale().as_ref().ok_or_else(|| no_list(&arguments.list))?;
+            Lots::new(states(whole)?).draw(count)?
+        }
+    };
     let handles = match (&arguments.handles, &arguments.people) {
         (Some(secret), Some(file)) => {
             let secret = HandleSecret::read(secret)?;
@@ -455,21 +478,23 @@ async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Resul
                     indexes.len()
                 )));
             }
-            let credential_type = arguments.r#type.ok_or_else(|| {
-                Failure::usage("say with --type of which type the list is: handles are made for it")
-            })?;
+            let list = list(&client, &arguments.list).await?;
+            let credential_type = Hash::from_slice(&list.r#type).unwrap_or_default();
             people.iter().map(|one| Some(secret.handle(&credential_type, one))).collect()
         }
-        _ => vec![None; indexes.len()],
+        // The secret may come from the environment; without people it is not for this.
+        (_, None) | (None, _) => vec![None; indexes.len()],
     };
     let entries: Vec<(u32, Option<Handle>)> = indexes.iter().copied().zip(handles).collect();
     let dates = EntryDates {
         grace_until_ms: arguments.grace_until.unwrap_or(0),
         invalid_from_ms: arguments.invalid_from.unwrap_or(0),
     };
+    let why: fn(&DeskArguments, &Identity) -> Circumstances =
+        if state.is_gain() { circumstances } else { loss };
     let application = Application::set_status(
         client.genesis_hash(),
-        &circumstances(&arguments.desk, &role),
+        &why(&arguments.desk, &role),
         &arguments.list,
         state,
         &entries,
@@ -486,6 +511,187 @@ async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Resul
         ],
     };
     go(&client, &role, &[application], &[], &arguments.carry, done, output).await
+}
+
+// ---------------------------------------------------------------------------------------------- reading
+
+fn no_list(list: &Hash) -> Failure {
+    let message = format!("there is no status list {list} (proved); check its name");
+    Failure::new(EXIT_NOT_FOUND, "NOT_FOUND", message)
+}
+
+async fn list(client: &Client, name: &Hash) -> Result<v1::StatusList, Failure> {
+    let answer = client.lists(&[*name]).await?;
+    answer.even_if_stale().first().cloned().flatten().ok_or_else(|| no_list(name))
+}
+
+async fn show(global: &Global, name: &Hash, output: Output) -> Result<u8, Failure> {
+    let client = session::client(global).await?;
+    let network = client.chain().network().to_owned();
+    let answer = client.whole_list(name, Moment::Tip).await?;
+    let whole = answer.even_if_stale().as_ref().ok_or_else(|| no_list(name))?;
+    let mut counts: BTreeMap<EntryState, usize> = BTreeMap::new();
+    for state in states(whole)? {
+        *counts.entry(state).or_default() += 1;
+    }
+    let count = |state| counts.get(&state).copied().unwrap_or(0);
+    let list = &whole.list;
+    let issuer = did_text(&network, Hash::from_slice(&list.issuer).unwrap_or_default());
+    let all = [
+        EntryState::Valid,
+        EntryState::Suspended,
+        EntryState::Superseded,
+        EntryState::Invalid,
+        EntryState::Pending,
+    ];
+    let entries: Map<String, Value> = all
+        .iter()
+        .map(|state| (state.as_str().to_ascii_lowercase(), count(*state).into()))
+        .collect();
+    output.value(&json!({
+        "list": name.to_string(),
+        "issuer": issuer,
+        "type": hex::encode(&list.r#type),
+        "capacity": list.capacity,
+        "maxAgeSeconds": list.max_age_s,
+        "created": format_datetime(list.created_ms),
+        "entries": entries,
+        "verification": verification(&answer, &client.genesis_hash()),
+    }));
+    let mut facts = vec![
+        ("list", name.to_string()),
+        ("issuer", issuer),
+        ("type", hex::encode(&list.r#type)),
+        ("created", format_datetime(list.created_ms)),
+        ("capacity", list.capacity.to_string()),
+    ];
+    for (word, state) in
+        ["valid", "suspended", "superseded", "invalid", "never used"].into_iter().zip(all)
+    {
+        facts.push((word, count(state).to_string()));
+    }
+    output.facts(&facts);
+    verified_line(&answer, &client.genesis_hash(), "the whole list", output);
+    Ok(if answer.is_stale() { EXIT_STALE } else { EXIT_OK })
+}
+
+/// What a verifier hears in a word.
+fn verdict(entry: &Entry, time_ms: u64) -> &'static str {
+    match entry.state {
+        // B20: not to be trusted before it was revoked.
+        EntryState::Invalid if entry.invalid_from_ms != 0 && entry.invalid_from_ms <= time_ms => {
+            "COMPROMISED"
+        }
+        state => state.as_str(),
+    }
+}
+
+async fn check(
+    global: &Global,
+    arguments: &CheckStatusArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let CheckStatusArguments { list: name, index, decoys, .. } = arguments;
+    let client = session::client(global).await?;
+    let network = client.chain().network().to_owned();
+    if *index >= LIST_ENTRIES_MAX {
+        return Err(Failure::usage(format!(
+            "no list has an entry {index}; look at the credential"
+        )));
+    }
+    let numbers = if *decoys == 0 {
+        vec![chunk_of(*index).0]
+    } else {
+        let capacity = list(&client, name).await?.capacity;
+        with_decoys(*index, capacity, usize::from(*decoys))?
+    };
+    let moment =
+        arguments.at.map_or(Moment::Tip, |time_ms| Moment::Time { time_ms, known_at: None });
+    let answer = client.chunks(name, &numbers, moment).await?;
+    let chunks = answer.even_if_stale();
+    let list = chunks.list().ok_or_else(|| no_list(name))?;
+    let entry = chunks.entry(*index).map_err(|error| match error {
+        VerifyError::NoSuchEntry { .. } => {
+            Failure::new(EXIT_NOT_FOUND, "NOT_FOUND", error.to_string())
+        }
+        error => error.into(),
+    })?;
+    let time_ms = chunks.time_ms();
+    check_expected(&client, arguments, list).await?;
+    let (verdict, usable) = (verdict(&entry, time_ms), entry.is_usable(time_ms));
+    let date = |ms: u64| (ms != 0).then(|| format_datetime(ms));
+    let issuer = did_text(&network, Hash::from_slice(&list.issuer).unwrap_or_default());
+    output.value(&json!({
+        "list": name.to_string(),
+        "index": index,
+        "verdict": verdict,
+        "usable": usable,
+        "at": format_datetime(time_ms),
+        "graceUntil": date(entry.grace_until_ms),
+        "invalidFrom": date(entry.invalid_from_ms),
+        "issuer": issuer,
+        "type": hex::encode(&list.r#type),
+        "chunksAsked": numbers.len(),
+        "verification": verification(&answer, &client.genesis_hash()),
+    }));
+    let painted = if usable { output.good(verdict) } else { output.bad(verdict) };
+    let mut facts = vec![
+        ("entry", painted),
+        ("at", format_datetime(time_ms)),
+        ("issuer", issuer),
+        ("type", hex::encode(&list.r#type)),
+    ];
+    facts.extend(date(entry.grace_until_ms).map(|date| ("still taken until", date)));
+    facts.extend(date(entry.invalid_from_ms).map(|date| ("not to be trusted since", date)));
+    output.facts(&facts);
+    let asked = format!("{} chunks of 8,192 entries were asked for", numbers.len());
+    verified_line(&answer, &client.genesis_hash(), &asked, output);
+    Ok(match (answer.is_stale(), usable) {
+        (true, _) => EXIT_STALE,
+        (false, true) => EXIT_OK,
+        (false, false) => EXIT_NO,
+    })
+}
+
+/// D3, D9: what the credential says of itself, and what it is shown for.
+async fn check_expected(
+    client: &Client,
+    arguments: &CheckStatusArguments,
+    list: &v1::StatusList,
+) -> Result<(), Failure> {
+    let credential_type = Hash::from_slice(&list.r#type).unwrap_or_default();
+    if let Some(expected) = arguments.r#type
+        && expected != credential_type
+    {
+        let message = format!(
+            "the list is of type {credential_type}, not of {expected}; do not take the credential"
+        );
+        return Err(Failure::new(EXIT_NO, "WRONG_TYPE", message));
+    }
+    if let Some(expected) = &arguments.issuer
+        && expected.digest().0 != list.issuer.as_slice()
+    {
+        let message = format!("the list is not one of {expected}; do not take the credential");
+        return Err(Failure::new(EXIT_NO, "WRONG_ISSUER", message));
+    }
+    let Some(purpose) = arguments.purpose else { return Ok(()) };
+    let answer = client.credential_type(&credential_type, None).await?;
+    let (_, version) = answer.even_if_stale().as_ref().ok_or_else(|| {
+        Failure::new(EXIT_NOT_FOUND, "NOT_FOUND", "the type of the list is not published")
+    })?;
+    let policy = version.content.as_ref().and_then(|content| content.policy.as_ref());
+    let mask = policy.map_or(0, |policy| policy.purposes);
+    let allowed = v1::Purpose::of_mask(mask);
+    if allowed.contains(&purpose) {
+        return Ok(());
+    }
+    let words: Vec<String> = allowed.into_iter().map(Word::word).collect();
+    let message = format!(
+        "credentials of this type are for {}, not for {}; do not take it for that",
+        if words.is_empty() { "no purpose".to_owned() } else { words.join(", ") },
+        purpose.word()
+    );
+    Err(Failure::new(EXIT_NO, "PURPOSE_MISMATCH", message))
 }
 
 // -------------------------------------------------------------------------------------------- approvals
@@ -571,7 +777,7 @@ async fn submit(
     let missing: Vec<String> = applications
         .iter()
         .flat_map(Application::missing)
-        .map(|one| super::read::did_text(&network, one))
+        .map(|one| did_text(&network, one))
         .collect();
     if !missing.is_empty() {
         return Err(Failure::usage(format!(
@@ -584,7 +790,7 @@ async fn submit(
             let named = Hash::from_slice(&one.content().acting_role).unwrap_or_default();
             return Err(Failure::usage(format!(
                 "{} prepared this; give its identity file with --role",
-                super::read::did_text(&network, named)
+                did_text(&network, named)
             )));
         }
     }

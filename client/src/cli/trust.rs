@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use sillok_client::identity::Identity;
 use sillok_client::rights::{Ending, Right};
 use sillok_client::transaction::OperationDraft;
+use sillok_client::verify::authority;
+use sillok_client::verify::moment::Moment;
 use sillok_client::words::Word as _;
 use sillok_did_method::{CAPABILITY_INVOCATION, Did, format_datetime};
 use sillok_ledger::authority::Link;
@@ -55,34 +57,24 @@ async fn accredit(
     let grantor = Identity::load(&arguments.grantor)?;
     let receiver = arguments.receiver.as_deref().map(Identity::load).transpose()?;
     if let Some(receiver) = &receiver
-        && receiver.did != arguments.organization
+        && receiver.did != arguments.grant.organization
     {
         return Err(Failure::usage(format!(
             "the file of --receiver is of {}, and the right is for {}",
-            receiver.did, arguments.organization
+            receiver.did, arguments.grant.organization
         )));
     }
     let submitter = carry::submitter(&arguments.carry, &grantor)?;
     let client = session::client(global).await?;
-    let grant = v1::NewGrant {
-        organization: arguments.organization.digest().to_vec(),
-        action: arguments.action.into(),
-        resource: bytes(arguments.on.as_ref()),
-        from_ms: arguments.from.unwrap_or(0),
-        until_ms: arguments.until.unwrap_or(0),
-        gained_hourly: arguments.gained_hourly,
-        suspended_hourly: arguments.suspended_hourly,
-        ended_hourly: arguments.ended_hourly,
-        name: arguments.name.clone(),
-    };
-    let draft = OperationDraft::accredit(&grantor.did, grant);
+    let draft = OperationDraft::accredit(&grantor.did, arguments.grant.grant());
     let until_ms = carry::valid_until_ms(&client, &arguments.carry);
     let mut partly = client.authored(&grantor, vec![draft], &submitter.did, until_ms).await?;
     if let Some(receiver) = &receiver {
         let key = client.acting_key(receiver, CAPABILITY_INVOCATION).await?;
         partly.sign(0, &key)?;
     }
-    let facts = facts(&arguments.organization, arguments.action, arguments.on.as_ref());
+    let grant = &arguments.grant;
+    let facts = facts(&grant.organization, grant.action, grant.on.as_ref());
     let done = Done { what: "accredited", facts };
     carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await.map_err(
         |failure| match failure.code.as_str() {
@@ -263,9 +255,12 @@ async fn check(global: &Global, arguments: &CheckArguments, output: Output) -> R
     let client = session::client(global).await?;
     let network = client.chain().network().to_owned();
     let CheckArguments { organization, action, on, at } = arguments;
-    let answer = client.authority(organization, *action, &bytes(on.as_ref()), *at).await?;
-    let at_ms = at.unwrap_or_else(|| answer.time_ms());
-    let chain = answer.even_if_stale();
+    let right =
+        authority::Right { organization: organization.digest(), action: *action, resource: *on };
+    let moment = at.map_or(Moment::Tip, |time_ms| Moment::Time { time_ms, known_at: None });
+    let answer = client.authority(&right, moment).await?;
+    let at_ms = answer.even_if_stale().time_ms;
+    let chain = &answer.even_if_stale().chain;
     output.value(&json!({
         "organization": organization.to_string(),
         "action": action.word(),

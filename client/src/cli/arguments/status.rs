@@ -78,7 +78,7 @@ pub(crate) enum StatusCommand {
     Reissue(ReserveArguments),
     /// Set entries of a list: valid, invalid, suspended or superseded
     ///
-    ///   sillok status set LIST valid --index 4711 --role counter.json --reason first-issue --channel office
+    ///   sillok status set LIST valid --draw 3 --role counter.json --reason first-issue --channel office
     ///   sillok status set LIST invalid --index 4711 --index 9 --role counter.json \
     ///     --reason end-of-use --channel portal
     ///
@@ -98,6 +98,47 @@ pub(crate) enum StatusCommand {
     ///   sillok status submit first.application --approval board.approval --role counter.json
     #[command(verbatim_doc_comment)]
     Submit(SubmitArguments),
+    /// A status list: whose it is, and how many entries are in which state, proved
+    Show {
+        /// The list: 64 hex digits
+        #[arg(value_parser = hash)]
+        list: Hash,
+    },
+    /// May a credential be used? What a verifier asks; proved (exit code 9: no)
+    ///
+    ///   sillok status check LIST 4711
+    ///   sillok status check LIST 4711 --type TYPE --purpose identification --decoys 3
+    ///   sillok status check LIST 4711 --at 2026-11-21T09:00:00Z
+    ///
+    /// Asks for the whole chunk of 8,192 entries, never for one, so no node learns which credential
+    /// was shown; with --decoys for other chunks too.
+    #[command(verbatim_doc_comment)]
+    Check(CheckStatusArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckStatusArguments {
+    /// The list: 64 hex digits
+    #[arg(value_parser = hash)]
+    pub(crate) list: Hash,
+    /// The entry, as the credential names it
+    pub(crate) index: u32,
+    /// What the credential says it is; another type is WRONG_TYPE
+    #[arg(long, value_name = "TYPE", value_parser = hash)]
+    pub(crate) r#type: Option<Hash>,
+    /// Who the credential says issued it; another is WRONG_ISSUER
+    #[arg(long, value_name = "DID", value_parser = did)]
+    pub(crate) issuer: Option<Did>,
+    /// What it is to be used for: identification, administrative, civil or access; what the type is not for is
+    /// PURPOSE_MISMATCH
+    #[arg(long, value_parser = purpose)]
+    pub(crate) purpose: Option<v1::Purpose>,
+    /// At this ledger time, by what is known now [default: now]
+    #[arg(long, value_name = "TIME", value_parser = datetime)]
+    pub(crate) at: Option<u64>,
+    /// How many other chunks to ask for, drawn at random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) decoys: u8,
 }
 
 #[derive(Debug, Args)]
@@ -106,7 +147,7 @@ pub(crate) struct CreateListArguments {
     #[arg(value_parser = hash)]
     pub(crate) r#type: Hash,
     /// Identity file of the issuer
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
     pub(crate) issuer: PathBuf,
     /// Entries: a multiple of 8,192 from 131,072 to 1,048,576
     #[arg(long, value_name = "N", default_value_t = LIST_ENTRIES_MIN)]
@@ -121,14 +162,14 @@ pub(crate) struct CreateListArguments {
 /// Whose enrollment.
 #[derive(Debug, Args)]
 pub(crate) struct PersonArguments {
-    /// The issuer
+    /// The issuer [default: the role that acts]
     #[arg(long, value_name = "DID", value_parser = did, help_heading = "Whose enrollment")]
-    pub(crate) issuer: Did,
+    pub(crate) issuer: Option<Did>,
     /// The credential type: 64 hex digits
     #[arg(long, value_name = "TYPE", value_parser = hash, help_heading = "Whose enrollment")]
     pub(crate) r#type: Hash,
     /// The issuer's secret for handles, made by `sillok key handles`
-    #[arg(long, value_name = "FILE", help_heading = "Whose enrollment")]
+    #[arg(long, env = "SILLOK_HANDLES", value_name = "FILE", help_heading = "Whose enrollment")]
     pub(crate) handles: PathBuf,
     /// A file with the person's number in the issuer's register; - is standard input
     #[arg(long, value_name = "FILE", help_heading = "Whose enrollment")]
@@ -139,7 +180,7 @@ pub(crate) struct PersonArguments {
 #[derive(Debug, Args)]
 pub(crate) struct DeskArguments {
     /// Identity file of the organization, office or role that acts
-    #[arg(long, value_name = "FILE", help_heading = "Who acts, and why")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE", help_heading = "Who acts, and why")]
     pub(crate) role: PathBuf,
     /// first-issue, lost-device, app-deleted, password-locked, attribute-change, renewal, expired, damaged,
     /// device-change, end-of-use, compromised, deceased, issued-in-error, suspected or found
@@ -282,13 +323,13 @@ pub(crate) struct SetArguments {
     /// What they become
     pub(crate) state: TargetState,
     /// An entry; may be repeated
-    #[arg(long, value_name = "INDEX", required = true)]
+    #[arg(long, value_name = "INDEX", required_unless_present = "draw")]
     pub(crate) index: Vec<u32>,
-    /// The credential type of the list; for entries of an exclusive type
-    #[arg(long, value_name = "TYPE", value_parser = hash)]
-    pub(crate) r#type: Option<Hash>,
+    /// So many entries that were never used, drawn by lot
+    #[arg(long, value_name = "N", conflicts_with = "index")]
+    pub(crate) draw: Option<usize>,
     /// The issuer's secret for handles; for entries of an exclusive type
-    #[arg(long, value_name = "FILE", requires = "people")]
+    #[arg(long, env = "SILLOK_HANDLES", value_name = "FILE")]
     pub(crate) handles: Option<PathBuf>,
     /// A file with a person's number on each line, one for each entry; - is standard input
     #[arg(long, value_name = "FILE", requires = "handles")]
@@ -310,7 +351,7 @@ pub(crate) struct ApproveArguments {
     /// The application
     pub(crate) file: PathBuf,
     /// Identity file of who approves
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
     pub(crate) role: PathBuf,
     /// The new file for the approval
     #[arg(long, value_name = "FILE")]
@@ -331,7 +372,7 @@ pub(crate) struct SubmitArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) approval: Vec<PathBuf>,
     /// Identity file of the role that acts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
     pub(crate) role: PathBuf,
     /// A key of the holder, where the change takes it; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -346,4 +387,8 @@ fn reason(text: &str) -> Result<v1::Reason, String> {
 
 fn channel(text: &str) -> Result<v1::Channel, String> {
     v1::Channel::parse(text).map_err(|error| error.to_string())
+}
+
+fn purpose(text: &str) -> Result<v1::Purpose, String> {
+    v1::Purpose::parse(text).map_err(|error| error.to_string())
 }

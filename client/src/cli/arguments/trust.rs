@@ -56,8 +56,9 @@ pub(crate) enum TrustCommand {
     Check(CheckArguments),
 }
 
+/// A right, and for how long.
 #[derive(Debug, Args)]
-pub(crate) struct AccreditArguments {
+pub(crate) struct GrantArguments {
     /// Who receives it
     #[arg(value_parser = did)]
     pub(crate) organization: Did,
@@ -67,12 +68,6 @@ pub(crate) struct AccreditArguments {
     /// On what: a credential type, for serve-status a list; 64 hex digits
     #[arg(long, value_name = "NAME", value_parser = hash)]
     pub(crate) on: Option<Hash>,
-    /// Identity file of who gives it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) grantor: PathBuf,
-    /// Identity file of who receives it, if another authority registered it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) receiver: Option<PathBuf>,
     /// From this ledger time on [default: at once]
     #[arg(long, value_name = "TIME", value_parser = datetime)]
     pub(crate) from: Option<u64>,
@@ -88,9 +83,38 @@ pub(crate) struct AccreditArguments {
     /// Rights it may end in an hour without a second role [default: any number]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) ended_hourly: u32,
-    /// The organization's name, set by who registered it
+    /// The organization's name, set by who registered it, or by governance
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) name: String,
+}
+
+impl GrantArguments {
+    /// The grant as it stands in an operation.
+    pub(crate) fn grant(&self) -> v1::NewGrant {
+        v1::NewGrant {
+            organization: self.organization.digest().to_vec(),
+            action: self.action.into(),
+            resource: self.on.map(Hash::to_vec).unwrap_or_default(),
+            from_ms: self.from.unwrap_or(0),
+            until_ms: self.until.unwrap_or(0),
+            gained_hourly: self.gained_hourly,
+            suspended_hourly: self.suspended_hourly,
+            ended_hourly: self.ended_hourly,
+            name: self.name.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccreditArguments {
+    #[command(flatten)]
+    pub(crate) grant: GrantArguments,
+    /// Identity file of who gives it
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
+    pub(crate) grantor: PathBuf,
+    /// Identity file of who receives it, if another authority registered it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receiver: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) carry: CarryArguments,
 }
@@ -107,7 +131,7 @@ pub(crate) struct WithdrawArguments {
     #[arg(long, value_name = "NAME", value_parser = hash)]
     pub(crate) on: Option<Hash>,
     /// Identity file of who ends it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
     pub(crate) by: PathBuf,
     /// The end [default: at once]
     #[arg(long, value_name = "TIME", value_parser = datetime)]
@@ -122,7 +146,7 @@ pub(crate) struct EndingArguments {
     #[arg(value_parser = did)]
     pub(crate) organization: Did,
     /// Identity file of who ends them: its grantor, or who stands above that one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
     pub(crate) by: PathBuf,
     #[command(flatten)]
     pub(crate) carry: CarryArguments,
@@ -144,7 +168,7 @@ pub(crate) struct CheckArguments {
     pub(crate) at: Option<u64>,
 }
 
-fn action(text: &str) -> Result<v1::Action, String> {
+pub(super) fn action(text: &str) -> Result<v1::Action, String> {
     v1::Action::parse(text).map_err(|error| error.to_string())
 }
 
@@ -162,7 +186,7 @@ pub(crate) enum TypeCommand {
         /// The description of the type, JSON
         file: PathBuf,
         /// Identity file of who publishes it
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, env = "SILLOK_IDENTITY", value_name = "FILE")]
         publisher: PathBuf,
         /// The type whose next version this is [default: a new type]
         #[arg(long, value_name = "TYPE", value_parser = hash)]
