@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a healed node has until it is at the tip and votes.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(90);
+/// How long a healed node has until it hears all others, before the next fault comes all the same.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the network has to come up, or to take a write.
 const UP_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at again.
@@ -97,6 +99,21 @@ async fn recovered(site: &Site, place: usize) -> anyhow::Result<()> {
     }
 }
 
+/// Waits until the node hears all others; whether it does in the end. A traitor's ban outlasts its treason, and as long as
+/// it does the network has one node less: another fault at that time would be one too many.
+async fn connected(site: &Site, place: usize) -> anyhow::Result<bool> {
+    let node = site.devnet.nodes.get(place).context("there is no such node")?;
+    let deadline = Instant::now() + CONNECTION_PATIENCE;
+    while Instant::now() < deadline {
+        let status = status::ask(&node.grpc).await;
+        if status.is_ok_and(|status| status.peers.len() + 1 >= site.devnet.nodes.len()) {
+            return Ok(true);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(false)
+}
+
 /// Does one fault, heals it, waits until everything is as before, and says how it went.
 pub(super) async fn inflict(
     site: &Site,
@@ -132,6 +149,11 @@ pub(super) async fn inflict(
             recovered(site, *place).await?;
         }
         let recovery = healed.elapsed();
+        for place in &step.victims {
+            if !connected(site, *place).await? {
+                note = format!("{note}; {} does not hear all others yet", site.name(*place));
+            }
+        }
         traffic.set_faulty([]);
         (healed, recovery)
     };
