@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Heights of the first leave, at most.
 const FIRST_LEAVE: u64 = 16;
-/// Of the second: an innocent transaction comes back with the one at fault in one of 1,024 cases.
-const SECOND_LEAVE: u64 = 64;
+/// Of the second and the third, each by another byte of the id: an innocent transaction comes back with the one at fault
+/// after all three in one of 65,536 cases. After two it would be one of 1,024, and a block may hold as many.
+const LATER_LEAVE: u64 = 64;
 /// Of every further one: longer than a transaction lives.
 const LAST_LEAVE: u64 = 4_096;
 /// Most transactions suspected at once; their submitters are accredited, so this many is no accident.
@@ -49,7 +50,7 @@ impl Suspects {
     /// Those of them that are no reason to make a block. The others come back soon, and are: else a network without other
     /// work would make them wait from heartbeat to heartbeat, longer than they live.
     pub(crate) fn given_up(&self) -> BTreeSet<Hash> {
-        let given_up = |id: &&Hash| self.by_id.get(id).is_some_and(|suspect| suspect.times > 2);
+        let given_up = |id: &&Hash| self.by_id.get(id).is_some_and(|suspect| suspect.times > 3);
         self.left_out.keys().filter(given_up).copied().collect()
     }
 
@@ -65,10 +66,11 @@ impl Suspects {
         }
         for id in ids {
             let suspect = self.suspect(*id, height);
-            let [first, second, ..] = id.0.map(u64::from);
+            let [first, second, third, ..] = id.0.map(u64::from);
             let leave = match suspect.times {
                 0 => 1 + first % FIRST_LEAVE,
-                1 => 1 + second % SECOND_LEAVE,
+                1 => 1 + second % LATER_LEAVE,
+                2 => 1 + third % LATER_LEAVE,
                 _ => LAST_LEAVE,
             };
             suspect.times = suspect.times.saturating_add(1);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_read_differently_costs_three_rounds_while_it_lives() {
+    fn what_builds_read_differently_costs_four_rounds_while_it_lives() {
         let [guilty] = ids(&[[3, 9]])[..] else { panic!("one") };
         let mut suspects = Suspects::default();
         let mut height = 5;
@@ -164,7 +166,7 @@ mod tests {
             rounds += 1;
             height += away(&mut suspects, guilty, height);
         }
-        assert_eq!(rounds, 3);
+        assert_eq!(rounds, 4);
     }
 
     #[test]
@@ -172,7 +174,7 @@ mod tests {
         let [guilty] = ids(&[[3, 9]])[..] else { panic!("one") };
         let mut suspects = Suspects::default();
         let mut height = 5;
-        for last in [false, false, true] {
+        for last in [false, false, false, true] {
             suspects.builds_differ(&[guilty], height);
             assert_eq!(suspects.given_up().contains(&guilty), last);
             height += away(&mut suspects, guilty, height);
