@@ -3,8 +3,8 @@
 
 use super::api::{Doors, doors_of, refusal};
 use super::support::{
-    CONTROL, LIMITS, NETWORK, SUBMITTING, VALIDATOR, build, genesis, now_ms, operator,
-    organization_of, sign, sign_vote,
+    CONTROL, LIMITS, NETWORK, SUBMITTING, VALIDATOR, build, everything_logged, genesis, now_ms,
+    operator, organization_of, sign, sign_vote,
 };
 use sillok_did_method::{
     EntryState, acting_role_string, author_statement, author_string, credential_type_name,
@@ -15,11 +15,9 @@ use sillok_ledger::proof::{
     VerifiedHeader, VerifiedState, verify_ancestor, verify_entries, verify_state_proof,
 };
 use sillok_ledger::{Chain, StateFault, authority, organization_digest, pad};
-use sillok_node::config::{Config, LogLevel};
 use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::storage::{Retention, Storage};
 use sillok_proto::{Hash, v1};
-use std::sync::{Mutex, Once};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -661,32 +659,6 @@ async fn a24_what_is_asked_for_does_not_stand_in_the_log() {
         let numbers = format!("{:?}", &asked.0[..6]);
         assert!(!log.contains(numbers.trim_matches(['[', ']'])));
     }
-}
-
-/// What a node logs at level trace, from now on.
-fn everything_logged() -> &'static Mutex<Vec<u8>> {
-    struct Shared;
-    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    static INIT: Once = Once::new();
-    impl std::io::Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let poisoned = |_| std::io::Error::other("a test panicked");
-            LOG.lock().map_err(poisoned)?.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    INIT.call_once(|| {
-        let mut config = Config::default();
-        config.telemetry.log_level = LogLevel::Trace;
-        let filter = tracing_subscriber::EnvFilter::new(config.telemetry.filter());
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-        builder.with_writer(|| Shared).init();
-    });
-    &LOG
 }
 
 // ------------------------------------------------------------------------------------------------- trust

@@ -6,12 +6,14 @@ use sillok_did_method::{
     document_hash, inception_digest, key_id, submitter_string, transaction_id,
 };
 use sillok_ledger::{Chain, default_parameters, organization_digest};
+use sillok_node::config::{Config, LogLevel};
 use sillok_node::ledger::{BuiltBlock, Environment, Ledger};
 use sillok_node::mempool::Limits;
 use sillok_node::storage::{Retention, Storage};
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, Once};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the network.
@@ -221,4 +223,30 @@ fn holder(device: u8) -> Hash {
 /// The DID of the holder with this device.
 pub(crate) fn did(device: u8) -> String {
     Did::new(NETWORK, holder(device)).unwrap().to_string()
+}
+
+/// What a node logs at level trace, from now on. A process has one log, so all tests of this program are in it.
+pub(crate) fn everything_logged() -> &'static Mutex<Vec<u8>> {
+    struct Shared;
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    static INIT: Once = Once::new();
+    impl std::io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let poisoned = |_| std::io::Error::other("a test panicked");
+            LOG.lock().map_err(poisoned)?.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    INIT.call_once(|| {
+        let mut config = Config::default();
+        config.telemetry.log_level = LogLevel::Trace;
+        let filter = tracing_subscriber::EnvFilter::new(config.telemetry.filter());
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+        builder.with_writer(|| Shared).init();
+    });
+    &LOG
 }
