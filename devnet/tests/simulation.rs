@@ -443,34 +443,34 @@ fn a_transaction_that_panics_execution_everywhere_costs_no_round_and_no_process(
 }
 
 #[test]
-fn a_transaction_that_one_build_reads_otherwise_costs_four_rounds_at_most_and_no_process() {
+fn a_transaction_that_one_build_reads_otherwise_costs_five_rounds_at_most_and_no_process() {
     let outcome = check(&Scenario {
         script: vec![(200_000, Step::Poison(Poison::OtherRoot))],
         faults: Faults { until_us: SECOND, ..Faults::default() },
         ..Scenario::calm(5)
     });
-    assert!((1..=4).contains(&outcome.counts.rounds_lost), "{:#?}", outcome.counts);
+    assert!((1..=5).contains(&outcome.counts.rounds_lost), "{:#?}", outcome.counts);
     assert_eq!((outcome.counts.crashes, outcome.counts.poisons), (0, 1));
     assert!(outcome.counts.poison_hits > 0);
 }
 
 #[test]
-fn a_transaction_that_some_builds_read_each_in_its_own_way_costs_four_rounds_of_each_and_one() {
+fn a_transaction_that_some_builds_read_each_in_its_own_way_costs_five_rounds_of_each_and_one() {
     let outcome = check(&Scenario {
         script: vec![(200_000, Step::Poison(Poison::OwnRoots))],
         faults: Faults { until_us: SECOND, ..Faults::default() },
         ..Scenario::calm(5)
     });
-    assert!((1..=12).contains(&outcome.counts.rounds_lost), "{:#?}", outcome.counts);
+    assert!((1..=15).contains(&outcome.counts.rounds_lost), "{:#?}", outcome.counts);
     assert!(outcome.counts.poison_hits > 0);
 }
 
-/// Seeds 543, 896, 2639, 4255 and 4502: an innocent transaction stood beside one that builds read differently and was left
-/// out for longer than it lives, 4502 with packets lost besides, 2639 where nobody else made blocks, 4255 because it came
-/// back with it twice.
+/// An innocent transaction stood beside one that builds read differently and was left out for longer than it lives: 4502
+/// with packets lost besides, 2639 where nobody else made blocks, 4255 because it came back with it twice, 9780 and 11967
+/// because heights were slow.
 #[test]
 fn regression_what_stood_beside_poison_holds_up_nobody() {
-    for seed in [543, 896, 2639, 4255, 4502] {
+    for seed in [543, 896, 2639, 4255, 4502, 9780, 11_967] {
         let outcome = check(&Scenario::swarm(seed));
         assert!(outcome.counts.poison_hits > 0, "{:#?}", outcome.counts);
     }

@@ -244,8 +244,8 @@ impl World {
 
     /// Where nothing else goes wrong, every round lost is the poison's (PROTOCOL II.3). What panics everywhere is in nobody's
     /// proposal. Where two builds differ, all proposers know it after one round; where each has a root of its own, one that
-    /// is alone with it is believed by nobody else, and each of them loses a round until all know. That happens at four
-    /// heights: the first, and after three leaves.
+    /// is alone with it is believed by nobody else, and each of them loses a round until all know. That happens at five
+    /// heights: the first, and after four short leaves.
     fn count_rounds_of_poison(&mut self, height: u64, round: u32) {
         if self.poisoned.is_empty() || !self.scenario.is_quiet() {
             return;
@@ -257,7 +257,7 @@ impl World {
             Poison::OwnRoots => 1 + self.scenario.misreading(),
         };
         let at_a_height: usize = self.poisoned.iter().map(cost).sum();
-        if round as usize > at_a_height || self.poison_rounds as usize > 4 * at_a_height {
+        if round as usize > at_a_height || self.poison_rounds as usize > 5 * at_a_height {
             let round = self.poison_rounds;
             self.checker.report(Violation::CostlyPoison { height, round });
         }
