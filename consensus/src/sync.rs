@@ -77,11 +77,14 @@ impl Claim {
 
     /// Whether an answer that is late may still be filling its link.
     fn is_late(&self, bounds: &Bounds, now_ms: u64) -> bool {
-        self.late.is_some_and(|late| {
-            // A clock that was set back must not keep it so for years.
-            let left = late.until_ms.saturating_sub(now_ms);
-            left > 0 && left <= bounds.late_ms()
-        })
+        self.late_for_ms(bounds, now_ms).is_some()
+    }
+
+    /// For how long an answer is late that may still come.
+    fn late_for_ms(&self, bounds: &Bounds, now_ms: u64) -> Option<u64> {
+        let left_ms = self.late?.until_ms.saturating_sub(now_ms);
+        // A clock that was set back must not keep it so for years.
+        (left_ms > 0).then(|| bounds.late_ms().checked_sub(left_ms)).flatten()
     }
 }
 
@@ -89,6 +92,14 @@ impl Bounds {
     /// How long a link is left to an answer that is late.
     const fn late_ms(&self) -> u64 {
         self.pause_ms.saturating_mul(12)
+    }
+
+    /// How long nobody is asked because all answers of so many blocks are late, unless late ones are known to come. One that
+    /// was lost never comes, and if one was of each peer, a node would stand still until the last of them is given up, with
+    /// everybody around it ready to answer.
+    const fn patience_ms(&self, blocks: u64) -> u64 {
+        let ms = self.pause_ms.saturating_mul(6).saturating_mul(blocks);
+        if ms < self.late_ms() { ms } else { self.late_ms() }
     }
 }
 
@@ -114,6 +125,8 @@ pub(crate) struct BlockSync {
     last: Option<Peer>,
     blocks: BTreeMap<u64, Received>,
     bytes: usize,
+    /// The last late answer came, and nobody has answered a whole range in time since.
+    late_ones_come: bool,
     /// The height for which peers one block ahead had time to let us decide for ourselves.
     pub(crate) waited_for: Option<u64>,
 }
@@ -216,6 +229,15 @@ impl BlockSync {
         self.peers.values().any(|claim| claim.asked.is_some())
     }
 
+    /// Whether no other question is put to a peer because its last answer is late.
+    fn is_awaited(&self, claim: &Claim, bounds: &Bounds, now_ms: u64) -> bool {
+        let Some(late) = claim.late else { return false };
+        let is_waited_for = self.late_ones_come || self.is_asking();
+        let for_ms =
+            if is_waited_for { bounds.late_ms() } else { bounds.patience_ms(late.range.len()) };
+        claim.late_for_ms(bounds, now_ms).is_some_and(|late_ms| late_ms < for_ms)
+    }
+
     fn is_under_way(&self, height: u64) -> bool {
         self.blocks.contains_key(&height)
             || self
@@ -233,9 +255,9 @@ impl BlockSync {
         now_ms: u64,
     ) -> Option<Request> {
         let asked = self.peers.values().filter(|claim| claim.asked.is_some()).count();
-        let late = self.peers.values().filter(|claim| claim.is_late(bounds, now_ms)).count();
         // Answers that are late fill the link too; those that never come must not keep us from asking.
-        let open = asked.saturating_add(late);
+        let fills = |claim: &&Claim| self.is_awaited(claim, bounds, now_ms);
+        let open = asked.saturating_add(self.peers.values().filter(fills).count());
         let most = bounds.requests_max.saturating_add(if asked == 0 { Self::SPARE } else { 0 });
         if open >= most {
             return None;
@@ -269,17 +291,19 @@ impl BlockSync {
     }
 
     /// Of the idle peers that claim `height` the one with the fewest failures and the least busy, and of equals the next in
-    /// turn.
+    /// turn. Whose answer is late comes last, and only where nobody is being asked.
     fn choose(&self, height: u64, bounds: &Bounds, now_ms: u64) -> Option<Peer> {
         let can = |claim: &Claim| {
             claim.asked.is_none()
-                && !claim.is_late(bounds, now_ms)
+                && !self.is_awaited(claim, bounds, now_ms)
                 && claim.tip >= height
                 && Self::is_believed(claim, bounds, now_ms)
         };
         let candidates = self.peers.iter().filter(|(_, claim)| can(claim));
         let order = |(peer, claim): &(&Peer, &Claim)| {
-            (claim.failures, claim.busy, self.last.is_some_and(|last| **peer <= last), **peer)
+            let is_late = claim.is_late(bounds, now_ms);
+            let had_its_turn = self.last.is_some_and(|last| **peer <= last);
+            (is_late, claim.failures, claim.busy, had_its_turn, **peer)
         };
         candidates.min_by_key(order).map(|(peer, _)| *peer)
     }
@@ -320,6 +344,9 @@ impl BlockSync {
             }
         }
         self.count_bytes();
+        if useful && (is_late || range.len() >= bounds.range_max) {
+            self.late_ones_come = is_late;
+        }
         let claim = self.peers.get_mut(&peer)?;
         if useful {
             claim.busy = 0;
@@ -487,6 +514,25 @@ mod tests {
         assert_eq!(late_and(blocks(all), 20), Some(0), "others were faster");
         assert_eq!(late_and(Vec::new(), 1), Some(1));
         assert_eq!(late_and(Vec::new(), 20), Some(1), "it only waited for others");
+    }
+
+    #[test]
+    fn one_lost_answer_of_each_peer_is_asked_for_again_before_it_is_given_up() {
+        let mut sync = BlockSync::default();
+        let peers = || (1..=3).map(|number| Peer([number; 32]));
+        peers().for_each(|peer| sync.note_tip(peer, 3));
+        let one_each = Bounds { range_max: 1, ..BOUNDS };
+        let mut asked = Vec::new();
+        for now_ms in (0..60_000).step_by(100) {
+            while let Some(request) = sync.next_request(1, &one_each, now_ms) {
+                asked.push((now_ms, request.from_height));
+            }
+            if now_ms == BOUNDS.pause_ms {
+                peers().for_each(|peer| sync.late(peer, &one_each, now_ms));
+            }
+        }
+        let again = 7 * BOUNDS.pause_ms;
+        assert_eq!(asked[..4], [(0, 1), (0, 2), (0, 3), (again, 1)], "{asked:?}");
     }
 
     #[test]

@@ -476,6 +476,14 @@ fn regression_what_stood_beside_poison_holds_up_nobody() {
     }
 }
 
+/// One question for one block was lost to each peer, and the node stood still until the last of them was given up, in the
+/// middle of peers that would have answered; then it was too far behind to be back in time, for its disk is slow.
+#[test]
+fn regression_one_lost_answer_of_each_peer_keeps_nobody_away() {
+    let outcome = check(&Scenario::swarm(12_560));
+    assert!(outcome.counts.synced_blocks > 0, "{:#?}", outcome.counts);
+}
+
 /// A traitor's software bears it, and proposes it to those whose does not.
 #[test]
 fn a_traitor_that_proposes_what_panics_execution_stops_nobody() {
