@@ -181,7 +181,7 @@ fn terms_without_a_signature_say_nothing() {
 
 /// A1, B2: where a digest or a hash belongs, nothing else fits; so there is no room for a name or a number.
 #[test]
-fn a1_b2_no_field_takes_anything_but_a_digest() {
+fn a1_b2_d11_no_field_takes_anything_but_a_digest() {
     let text = || "홍길동 900101-1234567".as_bytes().to_vec();
     let check = |happened: &[Draft], draft: &Draft, forge: fn(&mut Wire, Vec<u8>)| {
         check(

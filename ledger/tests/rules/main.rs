@@ -23,6 +23,7 @@ mod organizations;
 mod prepare;
 mod properties;
 mod repetition;
+mod rows;
 mod sets;
 mod signing;
 mod snapshot;
