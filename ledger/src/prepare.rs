@@ -7,7 +7,8 @@
 //! Who asks is known before any rule reads the state: the submitter signs the transaction's id under a tag of its own.
 //! An operation with a private content is tried only for its acting role: that role brings the transaction itself, has
 //! signed it, or signs as the submitter does. Else any submitter could ask what an enrollment is that it knows the handle
-//! of. Of a role without the right nothing is read beyond that it has none.
+//! of. Of a role without the right nothing is read beyond that it has none, and a right that an operation of the same
+//! transaction would give counts for it only once that operation is signed.
 
 mod message;
 
@@ -20,7 +21,7 @@ use crate::transaction::{
     Authorship, OPERATIONS_MAX, Signature, TRANSACTION_BYTES_MAX, TRANSACTION_WRITES_MAX,
     check_operation, operation_writes,
 };
-use crate::{AdmissionError, StateView};
+use crate::{AdmissionError, Changes, StateView};
 use sillok_did_method::{
     CheckedOperation, Enrollment, OperationHashes, SUBMIT, key_id, prepare_string,
     submitter_string, transaction_id,
@@ -431,10 +432,11 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
         }))
     }
 
-    /// Runs the operations one after another. One that cannot run to its end is left out for those after it.
+    /// Runs the operations one after another. One that cannot run to its end is left out for those after it; see
+    /// [`Before`].
     fn run(&mut self, parts: &[Option<Part>]) -> Result<(), AdmissionError> {
         let (frame, submitter) = (self.frame, self.submitter);
-        let mut overlay = Overlay::new(self.view);
+        let mut before = Before { public: Overlay::new(self.view), private: Overlay::new(self.view) };
         let mut seen = BTreeSet::new();
         for (index, part) in parts.iter().enumerate() {
             let Some(part) = part else { continue };
@@ -453,7 +455,8 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
             let private = private.as_ref();
             let (submitter, sink) = (&submitter, &sink);
             let context = Context { frame: &frame, index, submitter, authors, private, sink };
-            let mut attempt = Overlay::new(&overlay);
+            let overlay = before.of(operation);
+            let mut attempt = Overlay::new(overlay);
             let done = operation::run(&context, operation, &mut attempt);
             reports.extend(sink.take());
             let changes = match done {
@@ -461,7 +464,7 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
                     let stands = |error| unsigned(index, Some(operation), error).is_some();
                     if reports.iter().all(stands) {
                         let preview = operation::preview::preview(
-                            &context, operation, effect, &overlay, &attempt,
+                            &context, operation, effect, overlay, &attempt,
                         )?;
                         self.found.previews.push(preview);
                     }
@@ -472,14 +475,40 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
                     None
                 }
             };
+            if let Some(changes) = changes {
+                before.take(changes, reports.is_empty());
+            }
             for error in reports {
                 self.note(index, Some(operation), error)?;
             }
-            if let Some(changes) = changes {
-                overlay.apply(changes);
-            }
         }
         Ok(())
+    }
+}
+
+/// What an operation sees of those before it, beside the state.
+struct Before<'a, V: StateView + ?Sized> {
+    /// For operations in public: all that ran to their end, as if every signature that is not made yet was made.
+    public: Overlay<'a, V>,
+    /// For operations with a private content: those that no rule said anything about. A right that nobody signed is none:
+    /// else a stranger gives it to itself on paper, and is told what only a role is told.
+    private: Overlay<'a, V>,
+}
+
+impl<'a, V: StateView + ?Sized> Before<'a, V> {
+    fn of(&self, operation: &CheckedOperation) -> &Overlay<'a, V> {
+        match operation {
+            CheckedOperation::SetStatus(_) | CheckedOperation::SetEnrollment(_) => &self.private,
+            _ => &self.public,
+        }
+    }
+
+    /// Takes over what an operation would write. `stands`: no rule said anything about it.
+    fn take(&mut self, changes: Changes, stands: bool) {
+        if stands {
+            self.private.apply(changes.clone());
+        }
+        self.public.apply(changes);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::desk::{
     DAY, HOUR, INVALID, PENDING, SUSPENDED, VALID, YEAR, activate, end, enrolled, issue, keys_of,
     office, policy, reserve, set, suspend,
 };
+use crate::grants::accredit_with;
 use crate::story::{Draft, created, founded, meanwhile, together};
 use crate::support::{World, sign};
 use sillok_did_method::{EntryState, key_id, prepare_string, transaction_id};
@@ -346,6 +347,31 @@ fn a_trial_is_no_oracle() {
         let asked = tried(&mut world, &end(person).role("board").reason(Reason::Unspecified));
         assert_eq!(codes(&asked), [(Some(0), "WRONG_TYPE")], "{person}");
     }
+
+    // A right that nobody signed makes no role of whoever writes it down: not one given, not one by a broken rule.
+    world.give("agency", Action::Accredit, "id", "", [0; 3]);
+    let given = accredit_with("agency", "board", Action::Revoke, &[], |world, grant| {
+        grant.resource = world.did("id").to_vec();
+    });
+    let mut asked = |person: &str, given: &Draft, is_signed: bool| {
+        let draft = together(&[given.clone(), end(person).role("board")]);
+        let time_ms = world.time_of(&draft);
+        let mut transaction = world.transaction(&draft);
+        if !is_signed {
+            transaction.signatures = None;
+        }
+        let found = trial(&world, &transaction, time_ms, &["registrar/submit"]).unwrap();
+        let shown: Vec<usize> = found.previews.iter().map(|one| one.operation).collect();
+        (codes(&found), shown)
+    };
+    for person in ["alice", "nobody"] {
+        let refused = (vec![(Some(1), "WRONG_TYPE")], vec![0]);
+        assert_eq!(asked(person, &given, false), refused, "{person}");
+        let late = given.clone().authors_valid_for(-1);
+        let refused = (vec![(Some(0), "EXPIRED"), (Some(1), "WRONG_TYPE")], vec![]);
+        assert_eq!(asked(person, &late, true), refused, "{person}");
+    }
+    assert_eq!(asked("alice", &given, true), (vec![], vec![0, 1]), "one that is signed does");
 }
 
 /// C6: time is up for a preparation as for the transaction.
