@@ -140,7 +140,8 @@ pub fn own_entries(
     Ok(entries)
 }
 
-/// The enrollment that the proved state holds; `None`: it is proved that there is none.
+/// The enrollment that the proved state holds. An answer has a proof only where there is one: that there is none is the
+/// node's word, which is enough to make a reservation, for that is refused where it is not so, and for nothing else.
 ///
 /// # Errors
 ///
@@ -150,8 +151,9 @@ pub fn own_enrollment(
     credential_type: &Hash,
     handle: &Hash,
     state: &VerifiedState,
-) -> Result<Option<v1::Enrollment>, PrivateError> {
-    leaf(state, &TreeKey::enrollment(issuer, credential_type, handle))
+) -> Result<v1::Enrollment, PrivateError> {
+    leaf(state, &TreeKey::enrollment(issuer, credential_type, handle))?
+        .ok_or(PrivateError::Missing { part: "such enrollment" })
 }
 
 /// Checks the private contents of a transaction whose receipt was verified: that they are those that its body names, and

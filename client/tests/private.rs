@@ -57,12 +57,13 @@ fn a_request_is_signed_over_who_asks_what_and_a_header() {
 }
 
 #[test]
-fn what_is_absent_is_proved_and_what_is_not_covered_is_no_answer() {
+fn what_is_absent_is_no_enrollment_and_what_is_not_covered_is_no_answer() {
     let (mut network, _) = network();
     network.commit(START_MS + 1_000, &[]).unwrap();
     let key = TreeKey::enrollment(&LIST, &OF, &HANDLE);
     let proved = state(&network, &[key]);
-    assert_eq!(own_enrollment(&LIST, &OF, &HANDLE, &proved), Ok(None));
+    let none = Err(PrivateError::Missing { part: "such enrollment" });
+    assert_eq!(own_enrollment(&LIST, &OF, &HANDLE, &proved), none);
     let not_covered = Err(PrivateError::Proof(ProofError::NotCovered));
     assert_eq!(own_enrollment(&LIST, &OF, &LIST, &proved), not_covered);
 

@@ -6,7 +6,7 @@
 
 use crate::admit::{self, Frame};
 use crate::transaction::Signature;
-use crate::{AdmissionError, Retry, StateFault, StateView, authority};
+use crate::{AdmissionError, Retry, StateFault, StateView, TreeKey, authority};
 use sillok_did_method::{SUBMIT, read_string};
 use sillok_proto::{Hash, v1};
 
@@ -149,6 +149,9 @@ pub fn check_read<V: StateView + ?Sized>(
 
 /// May `organization` read what is private of `issuer` and a type at this time: is it the issuer, or may it audit the type?
 ///
+/// An issuer holds `issue` on the type, or held it: grants end and are never deleted, so whoever is wound down or cut off
+/// still reads what it issued. Whoever never held it has nothing there to read.
+///
 /// # Errors
 ///
 /// [`StateFault`] if the view could not be read.
@@ -159,7 +162,24 @@ pub fn may_read<V: StateView + ?Sized>(
     credential_type: &Hash,
     time_ms: u64,
 ) -> Result<bool, StateFault> {
+    if organization == issuer && ever_held(view, issuer, v1::Action::Issue, credential_type)? {
+        return Ok(true);
+    }
     let audit = v1::Action::Audit;
-    Ok(organization == issuer
-        || authority::chain(view, organization, audit, &credential_type.0, time_ms)?.is_some())
+    Ok(authority::chain(view, organization, audit, &credential_type.0, time_ms)?.is_some())
+}
+
+/// Was a grant of this kind ever given, on the type or on all?
+fn ever_held<V: StateView + ?Sized>(
+    view: &V,
+    organization: &Hash,
+    action: v1::Action,
+    credential_type: &Hash,
+) -> Result<bool, StateFault> {
+    for resource in [&credential_type.0[..], &[]] {
+        if view.leaf(&TreeKey::grant(organization, action, resource))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -45,8 +45,12 @@ impl PrivateStatus for Api {
             };
             api.require_reader(tip, organization, &issuer, &credential_type)?;
             let key = TreeKey::enrollment(&issuer, &credential_type, &handle);
-            let proof = Some(api.state_proof(tip, &[key])?);
-            Ok(v1::OwnEnrollmentResponse { proof })
+            let height = tip.height();
+            let held = api.ledger.storage.at(height).leaf(&key).map_err(|error| fault(&error))?;
+            // A proof of absence names the leaf next to the place: whoever may guess handles would read its way through
+            // what is private of everybody.
+            let proof = held.map(|_| api.state_proof(tip, &[key])).transpose()?;
+            Ok(v1::OwnEnrollmentResponse { proof, height })
         })
         .await
     }

@@ -121,7 +121,8 @@ async fn c5_the_issuer_and_an_auditor_read_what_is_private_with_proof() {
         assert_eq!((leaf.state(), leaf.number), (v1::EnrollmentState::Ended, 1));
         let request = asked(&desk, office, enrollment(&desk, NOBODY));
         let answer = doors.own_enrollment(request).await.unwrap().into_inner();
-        assert_eq!(proved(&answer.proof.unwrap())[0].1, None, "absent, and proved so");
+        let height = desk.doors.ledger.tip().height();
+        assert_eq!(answer, v1::OwnEnrollmentResponse { proof: None, height }, "no neighbour is shown");
 
         let request = asked(&desk, office, contents(id));
         let answer = doors.private_contents(request).await.unwrap().into_inner();
@@ -192,6 +193,21 @@ async fn a_stranger_is_told_the_same_of_what_is_there_and_of_what_is_not() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
+
+    // Nobody is an issuer by naming itself as one; whoever was one reads on.
+    let own = |issuer: Office| {
+        let issuer = issuer.digest().to_vec();
+        Read::Enrollment(v1::ReadEnrollment {
+            issuer,
+            r#type: desk.of.to_vec(),
+            handle: NOBODY.to_vec(),
+        })
+    };
+    let status = refused(&desk, asked(&desk, STRANGER, own(STRANGER))).await;
+    assert_eq!(refusal(&status).1, "READ_NOT_ALLOWED");
+    assert_eq!((status.message().to_owned(), status.details().to_vec()), answers[0]);
+    let of_rival = doors(&desk).await.own_enrollment(asked(&desk, RIVAL, own(RIVAL))).await;
+    assert_eq!(of_rival.unwrap().into_inner().proof, None);
 
     // The issuer is told what there is not.
     let beyond = refused(&desk, asked(&desk, AGENCY, entries(desk.list, &[4_000_000]))).await;
