@@ -516,6 +516,12 @@ impl AdmissionError {
         )
     }
 
+    /// Is nothing tried after it? Whether an entry is a person's is told of one entry, as a block tells it; else one trial
+    /// would sort a whole list by person.
+    pub(crate) const fn ends_trial(&self) -> bool {
+        matches!(self, Self::Status(StatusError::EntryTaken { .. }))
+    }
+
     /// Whether sending it again can help.
     #[must_use]
     pub const fn retry(&self) -> Retry {

@@ -8,11 +8,13 @@
 //! An operation with a private content is tried only for its acting role: that role brings the transaction itself, has
 //! signed it, or signs as the submitter does. Else any submitter could ask what an enrollment is that it knows the handle
 //! of. Of a role without the right nothing is read beyond that it has none, and a right that an operation of the same
-//! transaction would give counts for it only once that operation is signed.
+//! transaction would give counts for it only once that operation is signed. Which entries are a person's is not told: what
+//! a change of an enrollment does to entries is told as a number, and to no change of entries beside it.
 
 mod message;
 
 use crate::admit::{self, Frame, SignatureVerifier};
+use crate::operation::preview::is_of_entries;
 use crate::operation::{self, Context};
 use crate::overlay::Overlay;
 use crate::private::{APPROVERS_MAX, HANDLE_BYTES, Place, PrivatePart};
@@ -85,7 +87,7 @@ pub struct Prepared {
     pub id: Hash,
     /// What it breaks: first as a whole, then by operation.
     pub violations: Vec<Violation>,
-    /// Were there more violations than are named?
+    /// May there be more violations than are named?
     pub more: bool,
     /// Signatures that are still to be made.
     pub missing: Vec<MissingSignature>,
@@ -436,7 +438,7 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
     /// [`Before`].
     fn run(&mut self, parts: &[Option<Part>]) -> Result<(), AdmissionError> {
         let (frame, submitter) = (self.frame, self.submitter);
-        let mut before = Before { public: Overlay::new(self.view), private: Overlay::new(self.view) };
+        let mut before = Before::new(self.view);
         let mut seen = BTreeSet::new();
         for (index, part) in parts.iter().enumerate() {
             let Some(part) = part else { continue };
@@ -476,10 +478,15 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
                 }
             };
             if let Some(changes) = changes {
-                before.take(changes, reports.is_empty());
+                before.take(operation, changes, reports.is_empty());
             }
+            let is_over = reports.iter().any(AdmissionError::ends_trial);
             for error in reports {
                 self.note(index, Some(operation), error)?;
+            }
+            if is_over {
+                self.found.more = true;
+                return Ok(());
             }
         }
         Ok(())
@@ -490,25 +497,44 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
 struct Before<'a, V: StateView + ?Sized> {
     /// For operations in public: all that ran to their end, as if every signature that is not made yet was made.
     public: Overlay<'a, V>,
-    /// For operations with a private content: those that no rule said anything about. A right that nobody signed is none:
-    /// else a stranger gives it to itself on paper, and is told what only a role is told.
-    private: Overlay<'a, V>,
+    /// For changes of entries: those that no rule said anything about. A right that nobody signed is none: else a
+    /// stranger gives it to itself on paper, and is told what only a role is told.
+    entries: Overlay<'a, V>,
+    /// For changes of enrollments: likewise. Of each other the two do not see what becomes of entries: else whoever
+    /// changes many entries and one enrollment on paper is told which of them are the person's.
+    enrollments: Overlay<'a, V>,
 }
 
 impl<'a, V: StateView + ?Sized> Before<'a, V> {
+    fn new(view: &'a V) -> Self {
+        let (public, entries) = (Overlay::new(view), Overlay::new(view));
+        Self { public, entries, enrollments: Overlay::new(view) }
+    }
+
     fn of(&self, operation: &CheckedOperation) -> &Overlay<'a, V> {
         match operation {
-            CheckedOperation::SetStatus(_) | CheckedOperation::SetEnrollment(_) => &self.private,
+            CheckedOperation::SetStatus(_) => &self.entries,
+            CheckedOperation::SetEnrollment(_) => &self.enrollments,
             _ => &self.public,
         }
     }
 
     /// Takes over what an operation would write. `stands`: no rule said anything about it.
-    fn take(&mut self, changes: Changes, stands: bool) {
-        if stands {
-            self.private.apply(changes.clone());
+    fn take(&mut self, operation: &CheckedOperation, changes: Changes, stands: bool) {
+        let (own, leaves): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            changes.leaves.into_iter().partition(|(key, _)| is_of_entries(key));
+        let own = Changes { leaves: own, ..Changes::default() };
+        let shared = Changes { leaves, ..changes };
+        self.public.apply(shared.clone());
+        if !stands {
+            return;
         }
-        self.public.apply(changes);
+        self.entries.apply(shared.clone());
+        self.enrollments.apply(shared);
+        match operation {
+            CheckedOperation::SetEnrollment(_) => self.enrollments.apply(own),
+            _ => self.entries.apply(own),
+        }
     }
 }
 

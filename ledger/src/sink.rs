@@ -32,7 +32,9 @@ impl Sink {
         let error = error.into();
         match self {
             // A fault of the machine is no rule.
-            Self::All(reports) if !matches!(error, AdmissionError::State(_)) => {
+            Self::All(reports)
+                if !matches!(error, AdmissionError::State(_)) && !error.ends_trial() =>
+            {
                 let mut reports = reports.borrow_mut();
                 if reports.errors.len() >= reports.max {
                     return Err(error);
@@ -65,6 +67,7 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::StateFault;
+    use crate::error::StatusError;
 
     fn broken() -> AdmissionError {
         AdmissionError::SignatureLength
@@ -79,6 +82,12 @@ mod tests {
         assert_eq!(sink.report(broken()), Ok(()));
         assert_eq!(sink.report(broken()), Err(broken()), "there is no room left");
         assert_eq!(sink.take(), vec![broken(), broken()]);
+    }
+
+    #[test]
+    fn what_ends_a_trial_ends_its_operation() {
+        let taken = || AdmissionError::Status(StatusError::EntryTaken { index: 1 });
+        assert_eq!(Sink::all(2).report(taken()), Err(taken()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Preview {
     pub operation: usize,
     /// What it does.
     pub change: PreviewChange,
-    /// The leaves it writes, by key.
+    /// The leaves it writes, by key; without those of the entries that go with an enrollment.
     pub leaves: Vec<PreviewLeaf>,
     /// How entries of lists change.
     pub entries: Vec<EntriesPreview>,
@@ -141,23 +141,30 @@ pub(crate) fn preview<V: StateView + ?Sized>(
     Ok(Preview {
         operation: context.index,
         change,
-        leaves: leaves(before, after)?,
+        leaves: leaves(operation, before, after)?,
         entries,
         enrollments: enrollments(context, operation, before, after)?,
         limit: limit(context, operation, after)?,
     })
 }
 
+/// Does a leaf say something of entries: a chunk, or the dates beside it?
+pub(crate) fn is_of_entries(key: &TreeKey) -> bool {
+    [LeafKind::Chunk, LeafKind::EntryRecord].map(|kind| kind as u8).contains(&key.kind_nibble())
+}
+
 fn leaves<V: StateView + ?Sized>(
+    operation: &CheckedOperation,
     before: &V,
     after: &Overlay<'_, V>,
 ) -> Result<Vec<PreviewLeaf>, StateFault> {
-    let told_otherwise =
-        [LeafKind::Private, LeafKind::Chunk, LeafKind::EntryRecord].map(|kind| kind as u8);
+    // The key of a chunk names it: lists and numbers can be tried.
+    let is_counted = matches!(operation, CheckedOperation::SetEnrollment(_));
     let written = after.changes().leaves.iter();
     written
+        .filter(|(key, _)| !(is_counted && is_of_entries(key)))
         .map(|(key, value)| {
-            let hidden = told_otherwise.contains(&key.kind_nibble());
+            let hidden = is_of_entries(key) || key.kind_nibble() == LeafKind::Private as u8;
             Ok(PreviewLeaf {
                 key: *key,
                 is_new: before.leaf(key)?.is_none(),

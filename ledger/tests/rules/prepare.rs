@@ -3,15 +3,15 @@
 //! Each story ends with what a block makes of the same transaction, so that the preview is held against the truth.
 
 use crate::desk::{
-    DAY, HOUR, INVALID, PENDING, SUSPENDED, VALID, YEAR, activate, end, enrolled, issue, keys_of,
-    office, policy, reserve, set, suspend,
+    DAY, HOUR, INVALID, PENDING, SUPERSEDED, SUSPENDED, VALID, YEAR, activate, end, enrolled,
+    issue, keys_of, office, policy, reserve, set, suspend,
 };
 use crate::grants::accredit_with;
 use crate::story::{Draft, created, founded, meanwhile, together};
 use crate::support::{World, sign};
 use sillok_did_method::{EntryState, key_id, prepare_string, transaction_id};
 use sillok_ledger::prepare::{MissingSignature, Prepared, Signer, VIOLATIONS_MAX};
-use sillok_ledger::{AdmissionError, Frame, TreeKey, VerifyEach, prepare};
+use sillok_ledger::{AdmissionError, Frame, StatusError, TreeKey, VerifyEach, prepare};
 use sillok_proto::{Hash, v1};
 use v1::{Action, Reason};
 
@@ -202,7 +202,8 @@ fn c6_the_preview_is_what_the_block_then_does() {
     assert_eq!((before.entry("badges", 3), world.entry("ids", 10)), (PENDING, INVALID));
     assert!(registered.leaves.iter().any(|leaf| leaf.is_new && !leaf.value.is_empty()));
 
-    // Each leaf that was written was named, and its value where it is public; and none beside them.
+    // Each leaf that was written was named, and its value where it is public; and none beside them. But for those of the
+    // entries that went with the enrollment.
     let written: Vec<&TreeKey> = world
         .state
         .leaves
@@ -210,6 +211,10 @@ fn c6_the_preview_is_what_the_block_then_does() {
         .filter(|(key, value)| before.state.leaves.get(*key) != Some(*value))
         .map(|(key, _)| key)
         .collect();
+    let with_it = [0, 2].map(|number| TreeKey::status_chunk(&world.did("ids"), number));
+    assert!(with_it.iter().all(|key| written.contains(&key)));
+    let written: Vec<&TreeKey> =
+        written.into_iter().filter(|key| !with_it.contains(*key)).collect();
     let mut named: Vec<&TreeKey> =
         found.previews.iter().flat_map(|one| &one.leaves).map(|leaf| &leaf.key).collect();
     named.sort();
@@ -372,6 +377,49 @@ fn a_trial_is_no_oracle() {
         assert_eq!(asked(person, &late, true), refused, "{person}");
     }
     assert_eq!(asked("alice", &given, true), (vec![], vec![0, 1]), "one that is signed does");
+}
+
+/// A role that may change entries and enrollments is told which entries are a person's by no trial: not by what one
+/// change makes of the entries of another, not by leaves, and not by asking for many at once.
+#[test]
+fn a_trial_does_not_say_which_entries_are_a_persons() {
+    let happened = [
+        enrolled("alice", 1).to_vec(),
+        enrolled("bob", 1).to_vec(),
+        vec![issue("ids", &[(10, "alice"), (11, "bob"), (12, "bob")])],
+    ];
+    let mut world = office(&happened.concat());
+    // An enrollment first: of its entries, ended with it, one that is set after is not told apart.
+    let after = together(&[end("alice"), set("ids", SUPERSEDED, &[10, 11])]);
+    let found = tried(&mut world, &after);
+    assert_eq!((codes(&found), found.previews.len()), (vec![], 2));
+    assert_eq!(found.previews[1].entries[0].indexes, [10, 11]);
+    assert!(world.run(&after).is_err(), "which a block refuses, once everybody has signed");
+    // Entries first: how many go with the enrollment does not say whether it was one of them.
+    let ended = |world: &mut World, index: u32| {
+        let found = tried(world, &together(&[set("ids", INVALID, &[index]), end("alice")]));
+        assert_eq!(codes(&found), []);
+        found.previews[1].clone()
+    };
+    let (own, other) = (ended(&mut world, 10), ended(&mut world, 11));
+    assert_eq!((own.entries.len(), own.entries[0].count), (1, 1));
+    assert_eq!(own.entries, other.entries);
+    // What follows from the enrollment itself is seen by both.
+    let anew = together(&[end("alice"), issue("ids", &[(13, "alice")])]);
+    assert_eq!(codes(&tried(&mut world, &anew)), [(Some(1), "REVOKED")]);
+
+    // The key of a chunk names it to whoever tries all.
+    let kinds: Vec<u8> = own.leaves.iter().map(|leaf| leaf.key.kind_nibble()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == 15), "{kinds:?}");
+
+    // Whose an entry is, is told of one, and then nothing more.
+    let guess = issue("ids", &[(10, "alice"), (11, "alice"), (12, "alice")]);
+    let found = tried(&mut world, &together(&[guess, set("nothing", VALID, &[1])]));
+    assert_eq!((codes(&found), found.more), (vec![(Some(0), "ENTRY_TAKEN")], true));
+    let Some(AdmissionError::Status(error)) = found.violations.first().map(|one| &one.error) else {
+        panic!("{:?}", found.violations)
+    };
+    assert_eq!(*error, StatusError::EntryTaken { index: 11 });
 }
 
 /// C6: time is up for a preparation as for the transaction.
