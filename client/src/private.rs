@@ -156,8 +156,19 @@ pub fn own_enrollment(
         .ok_or(PrivateError::Missing { part: "such enrollment" })
 }
 
-/// Checks the private contents of a transaction whose receipt was verified: that they are those that its body names, and
-/// where all are there, that the signatures are those that were ordered.
+/// Private contents that are those of an ordered transaction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OwnContents<'a> {
+    /// By ascending operation.
+    pub contents: &'a [v1::OperationContent],
+    /// Are the signatures beside them those that were ordered? Where some contents of the transaction are another
+    /// issuer's, that is the node's word until each signature was checked under the key of who signs.
+    pub signatures_proved: bool,
+}
+
+/// Checks the private contents of a transaction whose receipt was verified: that they are those that its body names, that
+/// none is left out of which `is_own` says that the caller may read it, and where all are there, that the signatures are
+/// those that were ordered.
 ///
 /// # Errors
 ///
@@ -165,38 +176,50 @@ pub fn own_enrollment(
 pub fn private_contents<'a>(
     genesis_hash: &Hash,
     receipt: &VerifiedReceipt,
+    is_own: impl Fn(&Wire) -> bool,
     answer: &'a v1::PrivateContentsResponse,
-) -> Result<&'a [v1::OperationContent], PrivateError> {
-    let body = answer.body.as_ref().ok_or(PrivateError::Missing { part: "body" })?;
+) -> Result<OwnContents<'a>, PrivateError> {
+    let missing = |part| Err(PrivateError::Missing { part });
+    let Some(body) = &answer.body else { return missing("body") };
     if transaction_id(genesis_hash, body) != receipt.transaction_id {
         return Err(PrivateError::OtherTransaction);
     }
-    let named = |operation: u32| {
-        let index = usize::try_from(operation).unwrap_or(usize::MAX);
-        match &body.operations.get(index)?.operation {
-            Some(Wire::SetStatus(op)) => Some(&op.content_hash),
-            Some(Wire::SetEnrollment(op)) => Some(&op.content_hash),
-            _ => None,
-        }
-    };
+    let mut left: BTreeMap<u32, (&Wire, &[u8])> = BTreeMap::new();
+    for (index, operation) in (0..).zip(&body.operations) {
+        let Some(wire) = &operation.operation else { continue };
+        let content_hash = match wire {
+            Wire::SetStatus(op) => &op.content_hash,
+            Wire::SetEnrollment(op) => &op.content_hash,
+            _ => continue,
+        };
+        left.insert(index, (wire, content_hash.as_slice()));
+    }
     for one in &answer.contents {
         let operation = one.operation;
         let content = one.content.as_ref().map(private_content_hash);
-        if content.is_none() || content.map(Hash::to_vec).as_ref() != named(operation) {
-            return Err(PrivateError::OtherContent { operation });
+        // Each is taken once.
+        match (content, left.remove(&operation)) {
+            (Some(content), Some((_, named))) if content.0 == named => {}
+            _ => return Err(PrivateError::OtherContent { operation }),
+        }
+        if one.signatures.as_ref().is_none_or(|one| one.operation != operation) {
+            return missing("private signatures of an operation");
         }
     }
-    // Where some are another issuer's, each signature is still one over this transaction and verifies by itself.
-    if !answer.signatures_salt.is_empty() {
+    // Who may read nothing is refused: an answer says something.
+    if answer.contents.is_empty() || left.values().any(|(wire, _)| is_own(wire)) {
+        return missing("private content of an operation");
+    }
+    let signatures_proved = left.is_empty();
+    if signatures_proved {
         let signatures = v1::PrivateSignatures {
             salt: answer.signatures_salt.clone(),
             operations: answer.contents.iter().filter_map(|one| one.signatures.clone()).collect(),
         };
         let hash = Tag::PrivateSignatures.hash(&[&encode(&signatures)]);
-        let ordered = answer.receipt.as_ref().map(|one| one.private_signatures_hash.as_slice());
-        if ordered != Some(&hash.0) {
+        if hash != receipt.private_signatures_hash {
             return Err(PrivateError::OtherSignatures);
         }
     }
-    Ok(&answer.contents)
+    Ok(OwnContents { contents: &answer.contents, signatures_proved })
 }

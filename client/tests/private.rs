@@ -10,11 +10,12 @@ use sillok_client::private::{
 use sillok_client::testing::{MemoryNetwork, Ministries};
 use sillok_client::transaction::{OperationDraft, Terms, TransactionBuilder};
 use sillok_client::verify::{Policy, Verifier};
-use sillok_did_method::{SUBMIT, read_string};
+use sillok_did_method::{SUBMIT, private_content_hash, read_string, transaction_id};
 use sillok_ledger::light::TrustedHeader;
-use sillok_ledger::proof::{ProofError, VerifiedState};
+use sillok_ledger::proof::{ProofError, VerifiedReceipt, VerifiedState};
 use sillok_ledger::{TreeKey, pad};
-use sillok_proto::{Hash, decode, v1};
+use sillok_proto::{Hash, Tag, decode, encode, v1};
+use v1::operation::Operation as Wire;
 use v1::read_statement::Read;
 
 const START_MS: u64 = 1_795_251_600_000;
@@ -93,27 +94,89 @@ fn contents_are_those_that_the_ordered_body_names() {
     let policy = Policy::at(START_MS + 1_000);
     let verified = Verifier::new(network.chain(), &trusted, policy).receipt(&id, &receipt).unwrap();
 
+    // The transaction of two issuers, in the place of the one that was ordered.
+    let content =
+        |n: u8| pad(v1::PrivateContent { salt: vec![n; 32], ..v1::PrivateContent::default() });
+    let change = |issuer: Hash, n: u8| v1::Operation {
+        operation: Some(Wire::SetEnrollment(v1::SetEnrollment {
+            issuer: issuer.to_vec(),
+            r#type: OF.to_vec(),
+            content_hash: private_content_hash(&content(n)).to_vec(),
+        })),
+    };
+    let body = v1::TransactionBody { operations: vec![change(LIST, 1), change(OF, 2)], ..body };
+    let signed = |operation: u32| v1::PrivateOperationSignatures {
+        operation,
+        acting_role: Some(v1::KeySignature { key_id: vec![8; 32], signature: vec![9; 64] }),
+        ..v1::PrivateOperationSignatures::default()
+    };
+    let ordered =
+        v1::PrivateSignatures { salt: vec![5; 32], operations: vec![signed(0), signed(1)] };
+    let verified = VerifiedReceipt {
+        transaction_id: transaction_id(&genesis, &body),
+        private_signatures_hash: Tag::PrivateSignatures.hash(&[&encode(&ordered)]),
+        ..verified
+    };
+    let of = |operation: u32, n: u8| v1::OperationContent {
+        operation,
+        content: Some(content(n)),
+        signatures: Some(signed(operation)),
+    };
     let honest = v1::PrivateContentsResponse {
         receipt: Some(receipt),
         body: Some(body),
-        ..v1::PrivateContentsResponse::default()
+        contents: vec![of(0, 1), of(1, 2)],
+        signatures_salt: ordered.salt,
     };
-    assert_eq!(private_contents(&genesis, &verified, &honest), Ok(&[][..]));
-    let check = |change: fn(&mut v1::PrivateContentsResponse)| {
+    let all = |_: &Wire| true;
+    let own = |wire: &Wire| matches!(wire, Wire::SetEnrollment(op) if op.issuer == LIST.0);
+    let whole = private_contents(&genesis, &verified, all, &honest).unwrap();
+    assert_eq!((whole.contents, whole.signatures_proved), (&honest.contents[..], true));
+
+    let check = |is_own: fn(&Wire) -> bool, change: fn(&mut v1::PrivateContentsResponse)| {
         let mut answer = honest.clone();
         change(&mut answer);
-        private_contents(&genesis, &verified, &answer).map(<[_]>::len)
+        private_contents(&genesis, &verified, is_own, &answer).map(|one| one.signatures_proved)
     };
-    let other_body = check(|answer| answer.body.as_mut().unwrap().valid_until_ms += 1);
+    let missing = |part| Err(PrivateError::Missing { part });
+    // Of another issuer's part nothing is said; then the signatures are not proved.
+    let partly = |answer: &mut v1::PrivateContentsResponse| {
+        answer.contents.pop();
+        answer.signatures_salt.clear();
+    };
+    assert_eq!(check(own, partly), Ok(false));
+    // Whose part it is gets it.
+    assert_eq!(check(all, partly), missing("private content of an operation"));
+    let other = |answer: &mut v1::PrivateContentsResponse| drop(answer.contents.remove(0));
+    assert_eq!(check(own, other), missing("private content of an operation"));
+    let nobodys: fn(&Wire) -> bool = |_| false;
+    let nothing = |answer: &mut v1::PrivateContentsResponse| answer.contents.clear();
+    assert_eq!(check(nobodys, nothing), missing("private content of an operation"));
+    let unsigned = |answer: &mut v1::PrivateContentsResponse| answer.contents[1].signatures = None;
+    assert_eq!(check(all, unsigned), missing("private signatures of an operation"));
+
+    let other_body = check(all, |answer| answer.body.as_mut().unwrap().valid_until_ms += 1);
     assert_eq!(other_body, Err(PrivateError::OtherTransaction));
-    let no_body = check(|answer| answer.body = None);
-    assert_eq!(no_body, Err(PrivateError::Missing { part: "body" }));
-    let forged = check(|answer| {
-        let content = v1::PrivateContent { salt: vec![1; 32], ..v1::PrivateContent::default() };
-        let content = Some(pad(content));
-        answer.contents = vec![v1::OperationContent { operation: 0, content, signatures: None }];
+    assert_eq!(check(all, |answer| answer.body = None), missing("body"));
+    let forged = check(all, |answer| {
+        answer.contents[0].content.as_mut().unwrap().reason = v1::Reason::EndOfUse.into();
     });
     assert_eq!(forged, Err(PrivateError::OtherContent { operation: 0 }));
-    let salted = check(|answer| answer.signatures_salt = vec![1; 32]);
-    assert_eq!(salted, Err(PrivateError::OtherSignatures));
+    let twice = check(all, |answer| answer.contents[1] = answer.contents[0].clone());
+    assert_eq!(twice, Err(PrivateError::OtherContent { operation: 0 }));
+    // All are there, so the signatures are held against what was ordered: also where the salt is left out, or the
+    // receipt in the answer says otherwise than the one that was verified.
+    let other_signature = check(all, |answer| {
+        let signatures = answer.contents[0].signatures.as_mut().unwrap();
+        signatures.acting_role.as_mut().unwrap().signature[0] ^= 1;
+        let forged = v1::PrivateSignatures {
+            salt: answer.signatures_salt.clone(),
+            operations: answer.contents.iter().filter_map(|one| one.signatures.clone()).collect(),
+        };
+        let hash = Tag::PrivateSignatures.hash(&[&encode(&forged)]);
+        answer.receipt.as_mut().unwrap().private_signatures_hash = hash.to_vec();
+    });
+    assert_eq!(other_signature, Err(PrivateError::OtherSignatures));
+    let unsalted = check(all, |answer| answer.signatures_salt.clear());
+    assert_eq!(unsalted, Err(PrivateError::OtherSignatures));
 }

@@ -282,6 +282,8 @@ pub struct VerifiedReceipt {
     pub transaction_id: Hash,
     /// Its position in the block.
     pub index: u32,
+    /// Hash of its private signatures.
+    pub private_signatures_hash: Hash,
 }
 
 /// What a history proof proves: an older header of the same chain.
@@ -422,7 +424,8 @@ pub fn verify_receipt_in(
     if computed != expected {
         return Err(ProofError::NotInBlock { computed, expected });
     }
-    Ok(VerifiedReceipt { header, transaction_id, index })
+    let private_signatures_hash = private_signatures;
+    Ok(VerifiedReceipt { header, transaction_id, index, private_signatures_hash })
 }
 
 /// Checks that an older header is an ancestor of one certified by `set`: no old key is needed (PROTOCOL §6.1).
