@@ -16,6 +16,7 @@ mod resolver;
 mod sets;
 mod state;
 mod status;
+mod streams;
 mod trust;
 
 use crate::join::Progress;
@@ -33,7 +34,8 @@ use sillok_proto::v1::trust_registry_server::TrustRegistryServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use streams::Places;
+use tokio::sync::{Semaphore, watch};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Status};
 
@@ -57,8 +59,6 @@ const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
 /// Reads and admissions at work at once, of all callers. The rest wait in the order they came, so that however many
 /// ask, disk and processors stay free for blocks.
 const WORK_AT_ONCE: usize = 8;
-/// Most open streams: of events, of a list's changes, of whole lists.
-const SUBSCRIBERS_MAX: usize = 256;
 /// Messages ready for a stream's caller that reads slowly.
 const STREAM_READY_MAX: usize = 256;
 
@@ -66,15 +66,12 @@ const STREAM_READY_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Room {
     work: Arc<Semaphore>,
-    subscribers: Arc<Semaphore>,
+    streams: Places,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self {
-            work: Arc::new(Semaphore::new(WORK_AT_ONCE)),
-            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
-        }
+        Self { work: Arc::new(Semaphore::new(WORK_AT_ONCE)), streams: Places::of_node() }
     }
 }
 
@@ -145,18 +142,6 @@ impl Api {
         Refused::new(Code::OutOfRange, "HISTORY_PRUNED", message, Retry::AfterFix)
             .with("height", height)
             .with("archives", archives.join(","))
-    }
-
-    /// A place for one more stream, for as long as it is held.
-    fn subscriber(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        self.room.subscribers.clone().try_acquire_owned().map_err(|_| {
-            Refused::new(
-                Code::ResourceExhausted,
-                "TOO_MANY_SUBSCRIBERS",
-                "this node has no room for another subscriber; ask another node",
-                Retry::Later,
-            )
-        })
     }
 
     /// Lets calls pass once the node has a record to answer from. Whoever asks before learns that the node is there, and

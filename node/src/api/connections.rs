@@ -4,6 +4,7 @@
 //! peers. So a stranger's thousand connections must cost the stranger's share. Addresses are counted here and told to
 //! nobody: neither handlers nor logs see them (PROTOCOL II.6).
 
+use super::streams::Places;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -47,7 +48,8 @@ pub(super) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Con
             let Some(share) = Share::take(&shares, address.ip()) else { continue };
             let _ = stream.set_nodelay(true);
             let silent = Some((Box::pin(sleep(PREFACE_WITHIN)), 0));
-            let connection = Connection { stream, silent, _permit: permit, _share: share };
+            let streams = Places::of_connection();
+            let connection = Connection { stream, silent, streams, _permit: permit, _share: share };
             return Some((Ok(connection), (listener, room, shares)));
         }
     })
@@ -90,15 +92,19 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Until the preface came: when to give up, and the bytes so far. Afterwards HTTP/2's own pings take over.
     silent: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Its places for answers that go on.
+    streams: Places,
     _permit: OwnedSemaphorePermit,
     _share: Share,
 }
 
 impl Connected for Connection {
-    /// Nothing: no handler learns a client's address.
-    type ConnectInfo = ();
+    /// Nothing else: no handler learns a client's address.
+    type ConnectInfo = Places;
 
-    fn connect_info(&self) -> Self::ConnectInfo {}
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.streams.clone()
+    }
 }
 
 impl AsyncRead for Connection {

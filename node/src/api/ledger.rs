@@ -1,6 +1,7 @@
 //! `Ledger`: submitting transactions, their state, blocks, validators, the trust bundle and the event stream.
 
 use super::problem::{self, Refused, failed};
+use super::streams::StreamKind;
 use super::{Api, STREAM_READY_MAX};
 use crate::ledger::SubmitError;
 use crate::storage::{OperationEvent, StorageError};
@@ -247,19 +248,19 @@ impl LedgerService for Api {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<EventStream>, Status> {
+        let place = self.stream_place(&request, StreamKind::Subscription)?;
         let after = request.into_inner().after;
         let tip = self.ledger.tip().height();
         // A cursor of a node that is ahead is late here, and no mistake.
         if let Some(cursor) = after.filter(|cursor| cursor.height > tip.saturating_add(1)) {
             return Err(self.stale(cursor.height).into());
         }
-        let place = self.subscriber()?;
         let (sender, receiver) = tokio::sync::mpsc::channel(STREAM_READY_MAX);
         let api = self.clone();
         tokio::spawn(async move {
             let _place = place;
             if let Err(status) = api.send_events(after, &sender).await {
-                let _ = sender.send(Err(status)).await;
+                api.pass(&sender, Err(status)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -471,12 +472,7 @@ impl Api {
                 if passed {
                     continue;
                 }
-                // A subscriber that does not read must not keep the node from stopping.
-                let sent = tokio::select! {
-                    sent = sender.send(Ok(event)) => sent.is_ok(),
-                    _ = stop.wait_for(|stop| *stop) => false,
-                };
-                if !sent {
+                if !self.pass(sender, Ok(event)).await {
                     return Ok(());
                 }
             }

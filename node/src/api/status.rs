@@ -6,6 +6,7 @@
 
 use super::moment::Asked;
 use super::problem::{Refused, failed};
+use super::streams::StreamKind;
 use super::{Api, STREAM_READY_MAX};
 use sillok_ledger::answer::{self, CHUNK_NUMBERS, CHUNKS_MAX, LISTS_MAX};
 use sillok_ledger::overlay::LEAF_BYTES_MAX;
@@ -59,17 +60,17 @@ impl StatusRegistry for Api {
         &self,
         request: Request<v1::ExportListRequest>,
     ) -> Result<Response<Self::ExportListStream>, Status> {
+        let place = self.stream_place(&request, StreamKind::Export)?;
         let request = request.into_inner();
         let list = read_list(&request.list)?;
         let asked = Asked::read(request.at)?;
-        let turn = self.subscriber()?;
         self.tip_at(request.min_height.max(asked.height()).max(1)).await?;
         let (sender, receiver) = tokio::sync::mpsc::channel(PIECES_READY_MAX);
         let api = self.clone();
         tokio::spawn(async move {
-            let _turn = turn;
+            let _place = place;
             if let Err(status) = api.send_list(list, asked, &sender).await {
-                let _ = sender.send(Err(status)).await;
+                api.pass(&sender, Err(status)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -79,6 +80,7 @@ impl StatusRegistry for Api {
         &self,
         request: Request<v1::WatchListRequest>,
     ) -> Result<Response<Self::WatchListStream>, Status> {
+        let place = self.stream_place(&request, StreamKind::Subscription)?;
         let request = request.into_inner();
         let list = read_list(&request.list)?;
         let tip = self.ledger.tip().height();
@@ -86,7 +88,6 @@ impl StatusRegistry for Api {
         if after > tip {
             return Err(self.stale(after).into());
         }
-        let turn = self.subscriber()?;
         let api = self.clone();
         if self.blocking(move || api.capacity(&list, tip)).await??.is_none() {
             return Err(Refused::new(
@@ -101,9 +102,9 @@ impl StatusRegistry for Api {
         let (sender, receiver) = tokio::sync::mpsc::channel(STREAM_READY_MAX);
         let api = self.clone();
         tokio::spawn(async move {
-            let _turn = turn;
+            let _place = place;
             if let Err(status) = api.send_changes(list, after, &sender).await {
-                let _ = sender.send(Err(status)).await;
+                api.pass(&sender, Err(status)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -184,17 +185,11 @@ impl Api {
         // Of a list that there is not, one piece without chunks shows that.
         let pieces: Vec<&[u32]> =
             if numbers.is_empty() { vec![&[]] } else { numbers.chunks(CHUNKS_MAX).collect() };
-        let mut stop = self.stop.clone();
         for piece in pieces {
             let keys = answer::chunk_keys(&list, piece);
             let (api, at) = (self.clone(), place.clone());
             let piece = self.blocking(move || api.answer(&at, |_, _| Ok(keys.clone()))).await??;
-            // A caller that does not read must not keep the node from stopping.
-            let sent = tokio::select! {
-                sent = sender.send(Ok(piece)) => sent.is_ok(),
-                _ = stop.wait_for(|stop| *stop) => false,
-            };
-            if !sent {
+            if !self.pass(sender, Ok(piece)).await {
                 return Ok(());
             }
         }
@@ -222,11 +217,7 @@ impl Api {
             }
             let api = self.clone();
             let change = self.blocking(move || api.change_of(&list, height)).await??;
-            let sent = tokio::select! {
-                sent = sender.send(Ok(change)) => sent.is_ok(),
-                _ = stop.wait_for(|stop| *stop) => false,
-            };
-            if !sent {
+            if !self.pass(sender, Ok(change)).await {
                 return Ok(());
             }
             height += 1;

@@ -122,7 +122,8 @@ async fn c5_the_issuer_and_an_auditor_read_what_is_private_with_proof() {
         let request = asked(&desk, office, enrollment(&desk, NOBODY));
         let answer = doors.own_enrollment(request).await.unwrap().into_inner();
         let height = desk.doors.ledger.tip().height();
-        assert_eq!(answer, v1::OwnEnrollmentResponse { proof: None, height }, "no neighbour is shown");
+        let none = v1::OwnEnrollmentResponse { proof: None, height };
+        assert_eq!(answer, none, "no neighbour is shown");
 
         let request = asked(&desk, office, contents(id));
         let answer = doors.private_contents(request).await.unwrap().into_inner();

@@ -17,6 +17,7 @@ use sillok_ledger::proof::{
 use sillok_ledger::{Chain, StateFault, authority, organization_digest, pad};
 use sillok_node::ledger::{Environment, Ledger};
 use sillok_node::storage::{Retention, Storage};
+use sillok_proto::v1::status_registry_client::StatusRegistryClient;
 use sillok_proto::{Hash, v1};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -592,6 +593,31 @@ async fn a_whole_list_comes_in_pieces_of_one_height() {
     let proved = proved(&doors.ledger, &pieces[0]);
     let nothing = proved.known(|view| answer::chunks(view, &Hash([9; 32]), &[]));
     assert_eq!(nothing, (None, Vec::new()));
+    doors.close().await;
+}
+
+/// Whoever subscribes as often as it may takes no place of another connection, nor one of a whole list.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_keeps_nobody_from_a_stream_or_a_list() {
+    let (_directory, mut doors, _) = world(Retention::Archive).await;
+    let name = list(&doors.ledger).to_vec();
+    let watch = || v1::WatchListRequest { list: name.clone(), after_height: None };
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(doors.status.watch_list(watch()).await.unwrap());
+    }
+    let too_many = (Code::ResourceExhausted, "TOO_MANY_SUBSCRIBERS".to_owned());
+    let refused = doors.status.watch_list(watch()).await.unwrap_err();
+    assert_eq!(refusal(&refused), too_many);
+    let events = v1::SubscribeRequest { after: None };
+    assert_eq!(refusal(&doors.writer.subscribe(events).await.unwrap_err()), too_many);
+    let request = v1::ExportListRequest { list: name.clone(), min_height: 0, at: None };
+    let stream = doors.status.export_list(request).await.unwrap().into_inner();
+    assert_eq!(collect(stream, 2).await.len(), 2);
+    let address = format!("http://{}", doors.address);
+    let mut elsewhere = StatusRegistryClient::connect(address).await.unwrap();
+    held.push(elsewhere.watch_list(watch()).await.unwrap());
+    drop((held, elsewhere));
     doors.close().await;
 }
 
