@@ -20,7 +20,7 @@ use crate::overlay::Overlay;
 use crate::private::{APPROVERS_MAX, HANDLE_BYTES, Place, PrivatePart};
 use crate::sink::Sink;
 use crate::transaction::{
-    Authorship, OPERATIONS_MAX, Signature, TRANSACTION_BYTES_MAX, TRANSACTION_WRITES_MAX,
+    Authorship, OPERATIONS_MAX, Signature, TRANSACTION_BYTES_MAX, TRANSACTION_WRITES_MAX, UNSIGNED,
     check_operation, operation_writes,
 };
 use crate::{AdmissionError, Changes, StateView};
@@ -39,9 +39,6 @@ pub use crate::operation::preview::{
 
 /// Most violations that one answer names.
 pub const VIOLATIONS_MAX: usize = 256;
-
-/// What stands for a signature that is not made yet: no key makes it.
-const UNSIGNED: [u8; 64] = [0; 64];
 
 /// A rule that the transaction breaks.
 #[derive(Debug, Clone, PartialEq)]

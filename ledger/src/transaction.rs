@@ -92,6 +92,9 @@ pub struct Authorship {
     pub signatures: Vec<Signature>,
 }
 
+/// What stands in a trial for a signature that is not made yet (`prepare.rs`): no key makes it.
+pub(crate) const UNSIGNED: [u8; 64] = [0; 64];
+
 /// A signature and the key that is said to have made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -108,6 +111,11 @@ impl Signature {
             return Err(AdmissionError::SignatureLength);
         }
         Ok(Self { key_id, bytes: signature.signature.clone() })
+    }
+
+    /// Is it one? Not what a trial puts in the place of one that is still to be made; in a block no rule takes that.
+    pub(crate) fn is_made(&self) -> bool {
+        self.bytes != UNSIGNED
     }
 }
 

@@ -438,6 +438,25 @@ fn c6_what_is_late_or_ordered_is_not_tried() {
     assert_eq!(codes(&at(&world, time_ms + 1).unwrap()), [(None, "ALREADY_ORDERED")]);
 }
 
+/// What is left of an approver's limit is told to nobody who only names it.
+#[test]
+fn the_limit_of_an_approver_that_has_not_signed_is_not_asked() {
+    let mut world = office(&[
+        meanwhile(|world| world.give("board", Action::Approve, "id", "agency", [1, 0, 0])),
+        reserve("alice", 1),
+    ]);
+    let draft = reserve("bob", 1);
+    let time_ms = world.time_of(&draft);
+    let signed = world.transaction(&draft);
+    let bare = without_private_signatures(&signed);
+    let found = trial(&world, &bare, time_ms, &["registrar/submit", "counter/submit"]).unwrap();
+    assert_eq!((codes(&found), found.previews.len()), (vec![], 1));
+    assert!(found.missing.iter().any(|one| one.signer == Signer::Approver));
+    // With its word, it is what the block says.
+    let found = trial(&world, &signed, time_ms, &["registrar/submit"]).unwrap();
+    assert_eq!(codes(&found), [(Some(0), "VELOCITY_LIMIT")]);
+}
+
 /// Approvals have an end of their own, which nobody named yet: the trial takes the shortest.
 #[test]
 fn an_approval_that_is_not_given_yet_is_of_any_length() {
