@@ -523,6 +523,28 @@ fn a_list_with_a_hole_or_of_two_moments_is_refused() {
     assert_eq!(export(&torn), VerifyError::PieceOfOtherMoment { height: TIP + 1 });
 }
 
+/// The pieces of a list that is known now, as of a time at which there was none yet: an honest node's, and still none.
+#[test]
+fn a_list_that_was_not_there_yet_is_exported_as_none() {
+    let world = World::new();
+    let moment = at_time(at_ms(1), None);
+    let exported = |pieces: &[v1::StateAnswer]| {
+        world.verify(|verifier| {
+            let mut export = ListExport::new(*verifier, world.list, moment);
+            for piece in pieces {
+                export.piece(piece)?;
+            }
+            export.finish()
+        })
+    };
+    let pieces = world.pieces(moment);
+    assert_eq!(exported(&pieces).unwrap().fresh().unwrap(), &None);
+    assert_eq!(exported(&pieces[..1]), Err(VerifyError::PiecesMissing { chunks: 16 }));
+    // Without chunks it would be a list that is not known either.
+    let cut = [world.chunks(&[], moment)];
+    assert!(matches!(exported(&cut), Err(VerifyError::LeafWithheld { .. })));
+}
+
 #[test]
 fn a_list_that_is_none_is_exported_as_none() {
     let mut world = World::new();

@@ -12,6 +12,8 @@ use sillok_proto::{Hash, v1};
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListChunks {
     list: Option<v1::StatusList>,
+    /// How many chunks there are by what is known, which may be a list that was not there yet at the moment.
+    known_chunks: u32,
     time_ms: u64,
     known: (VerifiedHeader, Vec<Chunk>),
     then: Option<(VerifiedHeader, Vec<Chunk>)>,
@@ -120,10 +122,9 @@ impl<'v> ListExport<'v> {
         Self { verifier, list, moment, first: None, states: Vec::new(), chunks: 0 }
     }
 
-    /// Chunks of the list: none, where it is proved that there is no list. `None`: not known yet.
+    /// Chunks of the list, by what is known: none, where it is proved that there is no list. `None`: not known yet.
     fn total(&self) -> Option<u32> {
-        let list = self.first.as_ref()?.even_if_stale().list();
-        Some(list.map_or(0, |list| list.capacity / CHUNK_ENTRIES))
+        Some(self.first.as_ref()?.even_if_stale().known_chunks)
     }
 
     /// Takes the next piece.
@@ -144,8 +145,7 @@ impl<'v> ListExport<'v> {
         match &self.first {
             None => {
                 // What the first piece says of the list must fit what came with it.
-                let list = chunks.list().map_or(0, |list| list.capacity / CHUNK_ENTRIES);
-                if numbers != next_numbers(0, list) {
+                if numbers != next_numbers(0, chunks.known_chunks) {
                     return Err(VerifyError::LeafWithheld { position: piece_len(&numbers) });
                 }
             }
@@ -251,6 +251,7 @@ impl Verifier<'_> {
                 .map(|(found, chunks)| (found, (leaves.header().clone(), chunks)))
         };
         let (known_list, known) = read(&states.known)?;
+        let known_chunks = known_list.as_ref().map_or(0, |list| list.capacity / CHUNK_ENTRIES);
         let time_ms = moment.time_ms(states.known.header());
         let (list, then) = match &states.then {
             None => (known_list, None),
@@ -259,6 +260,6 @@ impl Verifier<'_> {
                 (list, Some(then))
             }
         };
-        Ok(certified.map(|()| ListChunks { list, time_ms, known, then }))
+        Ok(certified.map(|()| ListChunks { list, known_chunks, time_ms, known, then }))
     }
 }
