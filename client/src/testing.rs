@@ -786,7 +786,6 @@ impl Service {
             None => Moment::Tip,
             Some(v1::moment::Moment::Height(height)) => Moment::Height(height),
             Some(v1::moment::Moment::Time(v1::KnownTime { time_ms, known_at })) => {
-                let known_at = Some(known_at).filter(|height| *height != 0);
                 Moment::Time { time_ms, known_at }
             }
         };

@@ -304,6 +304,19 @@ fn b20_entries_are_verified_at_every_moment() {
     }
 }
 
+/// The genesis is a height like any other, on the wire too.
+#[test]
+fn what_was_known_at_the_genesis_is_asked_and_answered() {
+    let moment = at_time(START_MS, Some(0));
+    let asked = v1::KnownTime { time_ms: START_MS, known_at: Some(0) };
+    let asked = v1::Moment { moment: Some(v1::moment::Moment::Time(asked)) };
+    assert_eq!(moment.to_message(), Some(asked));
+    let world = World::new();
+    let answer = world.check_chunks(&[0], moment, &world.chunks(&[0], moment)).unwrap();
+    let chunks = answer.fresh().unwrap();
+    assert_eq!((chunks.known_header().height(), chunks.list()), (0, None));
+}
+
 #[test]
 fn a_list_that_is_none_and_an_index_beyond_it_are_told_from_pending() {
     let world = World::new();

@@ -35,7 +35,7 @@ impl Moment {
             Self::Tip => return None,
             Self::Height(height) => v1::moment::Moment::Height(height),
             Self::Time { time_ms, known_at } => {
-                v1::moment::Moment::Time(v1::KnownTime { time_ms, known_at: known_at.unwrap_or(0) })
+                v1::moment::Moment::Time(v1::KnownTime { time_ms, known_at })
             }
         };
         Some(v1::Moment { moment: Some(moment) })

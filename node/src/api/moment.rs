@@ -29,7 +29,7 @@ impl Asked {
         match moment.moment {
             Some(v1::moment::Moment::Height(height)) => Ok(Self::Height(height)),
             Some(v1::moment::Moment::Time(v1::KnownTime { time_ms, known_at })) => {
-                Ok(Self::Time { time_ms, known_at: Some(known_at).filter(|height| *height != 0) })
+                Ok(Self::Time { time_ms, known_at })
             }
             None => Err(Refused::malformed(
                 "INVALID_MOMENT",
