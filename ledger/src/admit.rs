@@ -5,6 +5,7 @@
 
 use crate::governance::GovernanceEvent;
 use crate::mutant::{self, Mutant};
+use crate::operation::acting::TypesNamed;
 use crate::operation::{self, Context, Effect};
 use crate::overlay::{document_of, head};
 use crate::proposers::Recent;
@@ -99,6 +100,7 @@ pub fn run<V: StateView + ?Sized>(
     }
     check_submitter(frame, view, transaction)?;
 
+    let types_named = TypesNamed::default();
     let mut overlay = Overlay::new(view);
     let mut heads = Vec::with_capacity(transaction.operations.len());
     let (mut governance, mut trust, mut status) = (Vec::new(), Vec::new(), Vec::new());
@@ -109,7 +111,15 @@ pub fn run<V: StateView + ?Sized>(
         let private = private.next().flatten();
         check_repetition(frame, index, authors, &mut seen)?;
         let submitter = &transaction.submitter;
-        let context = Context { frame, index, submitter, authors, private, sink: &Sink::First };
+        let context = Context {
+            frame,
+            index,
+            submitter,
+            authors,
+            private,
+            sink: &Sink::First,
+            types_named: &types_named,
+        };
         match operation::run(&context, operation, &mut overlay)? {
             Effect::Head(head) => heads.push(head),
             Effect::Governance(events, event) => {

@@ -4,7 +4,7 @@
 //! refused. This file holds what they share: who signed, and binding new keys.
 
 mod accredit;
-mod acting;
+pub(crate) mod acting;
 mod approve;
 mod change;
 mod create;
@@ -50,6 +50,8 @@ pub(crate) struct Context<'a> {
     pub(crate) private: Option<&'a PrivatePart>,
     /// Where rules report that nothing rests on.
     pub(crate) sink: &'a Sink,
+    /// What refusals of this transaction named so far.
+    pub(crate) types_named: &'a acting::TypesNamed,
 }
 
 /// What an operation did, beside writing it down.

@@ -14,6 +14,7 @@
 mod message;
 
 use crate::admit::{self, Frame, SignatureVerifier};
+use crate::operation::acting::TypesNamed;
 use crate::operation::preview::is_of_entries;
 use crate::operation::{self, Context};
 use crate::overlay::Overlay;
@@ -435,6 +436,7 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
     /// [`Before`].
     fn run(&mut self, parts: &[Option<Part>]) -> Result<(), AdmissionError> {
         let (frame, submitter) = (self.frame, self.submitter);
+        let types_named = TypesNamed::default();
         let mut before = Before::new(self.view);
         let mut seen = BTreeSet::new();
         for (index, part) in parts.iter().enumerate() {
@@ -453,7 +455,15 @@ impl<'a, V: StateView + ?Sized> Trial<'a, V> {
             let sink = Sink::all(VIOLATIONS_MAX.saturating_sub(self.found.violations.len()));
             let private = private.as_ref();
             let (submitter, sink) = (&submitter, &sink);
-            let context = Context { frame: &frame, index, submitter, authors, private, sink };
+            let context = Context {
+                frame: &frame,
+                index,
+                submitter,
+                authors,
+                private,
+                sink,
+                types_named: &types_named,
+            };
             let overlay = before.of(operation);
             let mut attempt = Overlay::new(overlay);
             let done = operation::run(&context, operation, &mut attempt);

@@ -15,6 +15,8 @@ use crate::private::{GivenApproval, PrivatePart};
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, credential_type};
 use sillok_did_method::{EntryState, SUBMIT};
 use sillok_proto::{Hash, Tag, encode, v1};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// Most registering authorities above an organization that are walked.
 const AUTHORITIES_MAX: usize = 8;
@@ -89,24 +91,29 @@ pub(super) fn policy_of<V: StateView + ?Sized>(
     Ok((one, policy))
 }
 
+/// The types that a refusal names, by role and action: looked up once in a transaction, however often it is refused. A
+/// trial hears every refusal, and each would walk as many chains as the role has grants.
+pub(crate) type TypesNamed = RefCell<BTreeMap<(Hash, v1::Action), Vec<Hash>>>;
+
 /// The grant by which `role` may do this to what `issuer` issues: the first link of its chain.
 ///
 /// Gains: the issuer is `role` or stands in its chain. Losses: also from above, for whoever accredited an issuer, or
 /// registered it, ends what it issued when it is gone.
 pub(super) fn right<V: StateView + ?Sized>(
-    frame: &Frame<'_>,
+    context: &Context<'_>,
     view: &V,
     role: &Hash,
     issuer: &Hash,
     credential_type: &Hash,
     deed: Deed,
 ) -> Result<Link, AdmissionError> {
+    let time_ms = context.frame.time_ms;
     let walk = |organization: &Hash| {
-        authority::chain(view, organization, deed.action(), &credential_type.0, frame.time_ms)
+        authority::chain(view, organization, deed.action(), &credential_type.0, time_ms)
     };
     let Some(mut links) = walk(role)? else {
         let (organization, action, credential_type) = (*role, deed.action(), *credential_type);
-        let types = types_of(frame, view, role, action)?;
+        let types = types_of(context, view, role, action)?;
         let error = StatusError::WrongType { organization, action, credential_type, types };
         return Err(error.into());
     };
@@ -124,20 +131,26 @@ pub(super) fn right<V: StateView + ?Sized>(
 
 /// The types on which an organization holds a right, some of them.
 fn types_of<V: StateView + ?Sized>(
-    frame: &Frame<'_>,
+    context: &Context<'_>,
     view: &V,
     organization: &Hash,
     action: v1::Action,
 ) -> Result<Vec<Hash>, StateFault> {
+    let key = (*organization, action);
+    if let Some(types) = context.types_named.borrow().get(&key) {
+        return Ok(types.clone());
+    }
+    let time_ms = context.frame.time_ms;
     let index: Option<v1::GrantIndex> = read(view, &TreeKey::grant_index(organization))?;
     let grants = index.unwrap_or_default().grants;
     let named = grants.iter().filter(|grant| grant.action() == action);
     let mut types = Vec::new();
     for name in named.filter_map(|grant| Hash::from_slice(&grant.resource)).take(TYPES_NAMED_MAX) {
-        if authority::chain(view, organization, action, &name.0, frame.time_ms)?.is_some() {
+        if authority::chain(view, organization, action, &name.0, time_ms)?.is_some() {
             types.push(name);
         }
     }
+    context.types_named.borrow_mut().insert(key, types.clone());
     Ok(types)
 }
 
@@ -249,7 +262,7 @@ impl<'a> Acting<'a> {
         }
         // From here on the answer is about what the issuer holds: a role without the right is told nothing else.
         let (credential, policy) = policy_of(view, credential_type)?;
-        let link = right(frame, view, &role, issuer, credential_type, deed)?;
+        let link = right(context, view, &role, issuer, credential_type, deed)?;
         let rule = match reason_rule(&policy, part.reason) {
             Ok(rule) => rule,
             Err(error) => {

@@ -28,7 +28,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     let (frame, credential_type) = (context.frame, op.credential_type);
     // D9: the type first, before anything is written.
     acting::policy_of(state, &credential_type)?;
-    acting::right(frame, state, &issuer, &issuer, &credential_type, Deed::Gain)?;
+    acting::right(context, state, &issuer, &issuer, &credential_type, Deed::Gain)?;
     let expected = status_list_name(frame.chain.hash(), &issuer, &credential_type, &op.nonce);
     if op.list != expected {
         context.sink.report(StatusError::ListName { named: op.list, expected })?;

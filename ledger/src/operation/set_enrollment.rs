@@ -295,7 +295,7 @@ impl Change<'_> {
         if admit::organization(view, &role)?.is_none() {
             return Err(ended());
         }
-        match right(self.context.frame, view, &role, issuer, credential_type, Deed::Gain) {
+        match right(self.context, view, &role, issuer, credential_type, Deed::Gain) {
             Ok(_) => Ok(()),
             Err(AdmissionError::State(fault)) => Err(fault.into()),
             Err(_) => Err(ended()),

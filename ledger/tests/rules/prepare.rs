@@ -11,8 +11,11 @@ use crate::story::{Draft, created, founded, meanwhile, together};
 use crate::support::{World, sign};
 use sillok_did_method::{EntryState, key_id, prepare_string, transaction_id};
 use sillok_ledger::prepare::{MissingSignature, Prepared, Signer, VIOLATIONS_MAX};
-use sillok_ledger::{AdmissionError, Frame, StatusError, TreeKey, VerifyEach, prepare};
+use sillok_ledger::{
+    AdmissionError, Frame, StateFault, StateView, StatusError, TreeKey, VerifyEach, prepare,
+};
 use sillok_proto::{Hash, v1};
+use std::cell::Cell;
 use v1::{Action, Reason};
 
 /// Tries a transaction, prepared by these keys, the submitter's first.
@@ -420,6 +423,65 @@ fn a_trial_does_not_say_which_entries_are_a_persons() {
         panic!("{:?}", found.violations)
     };
     assert_eq!(*error, StatusError::EntryTaken { index: 11 });
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    state: &'a dyn StateView,
+    reads: Cell<usize>,
+}
+
+impl StateView for Counted<'_> {
+    fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
+        self.reads.set(self.reads.get() + 1);
+        self.state.leaf(key)
+    }
+
+    fn document(&self, hash: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
+        self.state.document(hash)
+    }
+}
+
+/// A refusal names types for which the role has the right; they are looked up once, however often it is refused.
+#[test]
+fn a_role_that_is_refused_again_and_again_costs_one_look_at_its_rights() {
+    let others: Vec<String> = (0..16).map(|n| format!("type-{n}")).collect();
+    let mut world = office(&[]);
+    for of in &others {
+        for (holder, grantor) in [("agency", ""), ("board", "agency")] {
+            world.give(holder, Action::Revoke, of, grantor, [0; 3]);
+        }
+    }
+    let mut reads = |times: usize| {
+        let people: Vec<String> = (0..times).map(|n| format!("person {n}")).collect();
+        let refused: Vec<Draft> = people.iter().map(|one| end(one).role("board")).collect();
+        let draft = together(&refused);
+        let time_ms = world.time_of(&draft);
+        let transaction = world.transaction(&draft);
+        let id = transaction_id(world.chain.hash(), transaction.body.as_ref().unwrap());
+        let submitter = sign("registrar/submit", &prepare_string(world.chain.hash(), &id));
+        let frame = Frame {
+            chain: &world.chain,
+            height: world.tip.height() + 1,
+            time_ms,
+            verifier: &VerifyEach,
+            replay: &world.tip.replay,
+            recent: &world.tip.recent,
+        };
+        let view = Counted { state: &world.state, reads: Cell::new(0) };
+        let found = prepare(&frame, &view, &transaction, &submitter, &[]).unwrap();
+        assert_eq!(found.violations.len(), times);
+        for one in &found.violations {
+            let AdmissionError::Status(StatusError::WrongType { types, .. }) = &one.error else {
+                panic!("{one:?}")
+            };
+            assert_eq!(types.len(), 16, "each names them all the same");
+        }
+        view.reads.get()
+    };
+    let (once, often) = (reads(1), reads(11));
+    assert!(once > 32, "each of sixteen chains has two links: {once}");
+    assert!(often - once < 10 * 16, "{once} reads for one, {often} for eleven");
 }
 
 /// C6: time is up for a preparation as for the transaction.
