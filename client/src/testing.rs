@@ -11,6 +11,7 @@ use crate::verify::moment::Moment;
 use sillok_did_method::{Did, head_hash, proposal_hash};
 use sillok_ledger::answer::{self, Recorder};
 use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
+use sillok_ledger::prepare::Asked;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, Frame, StateFault, StateView, Tip, TransactionLeaf,
@@ -247,7 +248,8 @@ impl MemoryNetwork {
             replay: &self.tip.replay,
             recent: &self.tip.recent,
         };
-        let prepared = sillok_ledger::prepare(&frame, &self.store, transaction, submitter, roles)?;
+        let asked = Asked::check(&frame, &self.store, transaction, submitter)?;
+        let prepared = sillok_ledger::prepare(&frame, &self.store, asked, roles)?;
         Ok(prepared.into_message(height, time_ms, |error| v1::Problem {
             code: error.code().to_owned(),
             message: error.to_string(),

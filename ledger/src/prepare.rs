@@ -102,42 +102,75 @@ impl SignatureVerifier for NotYetSigned<'_> {
     }
 }
 
-/// Tries `transaction`, with as many of its signatures as there are, on `view`. `submitter` and `roles` are signatures
-/// over its id to prepare it: the submitter's, and those of acting roles that have not signed it yet.
+/// A transaction that is to be tried: its submitter is known, and nothing was read but that.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    transaction: &'a v1::Transaction,
+    body: &'a v1::TransactionBody,
+    id: Hash,
+    submitter: Hash,
+    /// What who prepares it signs.
+    string: Vec<u8>,
+}
+
+impl<'a> Asked<'a> {
+    /// Finds out who asks. `submitter` is the submitter's signature over the id to prepare it.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmissionError`] if the transaction is too long or empty, its time is over or too far, or `submitter` is no
+    /// signature of a submitter; or a storage fault.
+    pub fn check<V: StateView + ?Sized>(
+        frame: &Frame<'_>,
+        view: &V,
+        transaction: &'a v1::Transaction,
+        submitter: &v1::KeySignature,
+    ) -> Result<Self, AdmissionError> {
+        let missing = |part| AdmissionError::MissingPart { part };
+        let len = prost::Message::encoded_len(transaction);
+        if len > TRANSACTION_BYTES_MAX {
+            return Err(AdmissionError::TransactionTooLong { len, max: TRANSACTION_BYTES_MAX });
+        }
+        let body = transaction.body.as_ref().ok_or_else(|| missing("body"))?;
+        let digest = Hash::from_slice(&body.submitter).ok_or_else(|| missing("submitter"))?;
+        let count = body.operations.len();
+        if count == 0 || count > OPERATIONS_MAX {
+            return Err(AdmissionError::OperationCount { count, max: OPERATIONS_MAX });
+        }
+        admit::check_time(frame, body.valid_until_ms)?;
+        let genesis = frame.chain.hash();
+        let id = transaction_id(genesis, body);
+        let string = prepare_string(genesis, &id);
+        let signature = Signature::read(submitter)?;
+        admit::check_submitter_signature(frame, view, &digest, &signature, &string)?;
+        Ok(Self { transaction, body, id, submitter: digest, string })
+    }
+
+    /// Digest of the submitter.
+    #[must_use]
+    pub const fn submitter(&self) -> &Hash {
+        &self.submitter
+    }
+}
+
+/// Tries a transaction, with as many of its signatures as there are, on `view`. `roles` are signatures over its id to
+/// prepare it, of acting roles that have not signed it yet.
 ///
 /// # Errors
 ///
-/// [`AdmissionError`] if the transaction is too long or empty, its time is over or too far, or `submitter` is no signature
-/// of a submitter; or a storage fault. Every other rule is in the answer.
+/// [`AdmissionError`] if there are too many roles, or one is no signature; or a storage fault. Every other rule is in the
+/// answer.
 pub fn prepare<V: StateView + ?Sized>(
     frame: &Frame<'_>,
     view: &V,
-    transaction: &v1::Transaction,
-    submitter: &v1::KeySignature,
+    asked: Asked<'_>,
     roles: &[v1::KeySignature],
 ) -> Result<Prepared, AdmissionError> {
-    let missing = |part| AdmissionError::MissingPart { part };
-    let len = prost::Message::encoded_len(transaction);
-    if len > TRANSACTION_BYTES_MAX {
-        return Err(AdmissionError::TransactionTooLong { len, max: TRANSACTION_BYTES_MAX });
-    }
-    let body = transaction.body.as_ref().ok_or_else(|| missing("body"))?;
-    let digest = Hash::from_slice(&body.submitter).ok_or_else(|| missing("submitter"))?;
-    let count = body.operations.len();
-    if count == 0 || count > OPERATIONS_MAX {
-        return Err(AdmissionError::OperationCount { count, max: OPERATIONS_MAX });
-    }
     if roles.len() > OPERATIONS_MAX {
         let (operation, count, max) = (0, roles.len(), OPERATIONS_MAX);
         return Err(AdmissionError::TooManySignatures { operation, count, max });
     }
-    admit::check_time(frame, body.valid_until_ms)?;
-    let genesis = frame.chain.hash();
-    let id = transaction_id(genesis, body);
-    let string = prepare_string(genesis, &id);
-    let signature = Signature::read(submitter)?;
-    admit::check_submitter_signature(frame, view, &digest, &signature, &string)?;
-
+    let Asked { transaction, body, id, submitter, string } = asked;
     let verifier = NotYetSigned(frame.verifier);
     let mut trial = Trial {
         frame: Frame { verifier: &verifier, ..*frame },
@@ -145,7 +178,7 @@ pub fn prepare<V: StateView + ?Sized>(
         view,
         transaction,
         body,
-        submitter: digest,
+        submitter,
         roles: roles.iter().map(Signature::read).collect::<Result<_, _>>()?,
         string,
         found: Prepared {

@@ -8,12 +8,13 @@ use crate::mempool::{Limits, Mempool, Pending, PoolError};
 use crate::storage::{Refusal, Storage, StorageError};
 use crate::verifier::RememberingVerifier;
 use sillok_ledger::mutant::{Mutant, is};
+use sillok_ledger::prepare::Asked;
 use sillok_ledger::{
     AdmissionError, BlockError, Built, Chain, CheckedTransaction, Frame, Outcome, Prepared,
     SignatureVerifier, StateFault, Tip, VerifyEach, build_block, execute_block,
 };
 use sillok_proto::{Hash, v1};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -28,6 +29,11 @@ pub enum SubmitError {
     /// No room.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A trial, and nothing for the mempool: the submitter has as many at work here as one may.
+    #[error(
+        "{TRIALS_PER_SUBMITTER} trials of this submitter are at work here already; try again in a moment, or ask another node"
+    )]
+    TooManyTrials,
     /// Execution panicked. A fault of the software, contained: the transaction is refused.
     #[error("the transaction cannot be executed by this software; report it to the operator")]
     Poison,
@@ -90,9 +96,53 @@ pub struct Ledger {
     quarantine: Mutex<BTreeSet<Hash>>,
     /// What our proposals leave out for long.
     left_out: Mutex<BTreeSet<Hash>>,
+    trials: Trials,
     clock: Clock,
     #[cfg(feature = "testing")]
     fault: Mutex<ExecutionFault>,
+}
+
+/// Most trials of one submitter at work at once. A trial may be a whole transaction's work, and the doors do eight such
+/// things at a time: a submitter leaves room for others.
+const TRIALS_PER_SUBMITTER: usize = 4;
+
+/// Trials at work, by submitter.
+#[derive(Debug, Default)]
+struct Trials(Mutex<BTreeMap<Hash, usize>>);
+
+/// A trial at work, for as long as it is held.
+#[derive(Debug)]
+struct Turn<'a> {
+    trials: &'a Trials,
+    submitter: Hash,
+}
+
+impl Trials {
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<Hash, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, submitter: &Hash) -> Option<Turn<'_>> {
+        let mut counts = self.counts();
+        let count = counts.entry(*submitter).or_insert(0);
+        if *count >= TRIALS_PER_SUBMITTER {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { trials: self, submitter: *submitter })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.trials.counts();
+        if let Some(count) = counts.get_mut(&self.submitter) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.submitter);
+            }
+        }
+    }
 }
 
 /// Most ids in quarantine. Their submitters are accredited, so this many is a fault of the software, not a flood.
@@ -131,6 +181,7 @@ impl Ledger {
             pending: watch::Sender::new(false),
             quarantine: Mutex::new(BTreeSet::new()),
             left_out: Mutex::default(),
+            trials: Trials::default(),
             clock: environment.clock,
             #[cfg(feature = "testing")]
             fault: Mutex::default(),
@@ -312,7 +363,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`SubmitError`]: nobody who may submit asks for it, or it has no transaction's form.
+    /// [`SubmitError`]: nobody who may submit asks for it, it has no transaction's form, or too many of the submitter are
+    /// at work.
     pub fn simulate(
         &self,
         transaction: &v1::Transaction,
@@ -323,10 +375,13 @@ impl Ledger {
         let state = self.storage.at(tip.height());
         let time_ms = (tip.header.time_ms + 1).max(self.clock.now_ms());
         let frame = self.frame(&tip, time_ms);
-        let tried = || sillok_ledger::prepare(&frame, &state, transaction, submitter, roles);
+        let tried = || -> Result<Prepared, SubmitError> {
+            let asked = Asked::check(&frame, &state, transaction, submitter)?;
+            let _turn = self.trials.begin(asked.submitter()).ok_or(SubmitError::TooManyTrials)?;
+            Ok(sillok_ledger::prepare(&frame, &state, asked, roles)?)
+        };
         match catch_unwind(AssertUnwindSafe(tried)) {
-            Ok(Ok(prepared)) => Ok((prepared, tip.height(), time_ms)),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(tried) => tried.map(|prepared| (prepared, tip.height(), time_ms)),
             Err(_) => Err(SubmitError::Poison),
         }
     }
@@ -621,6 +676,27 @@ fn first_that_panics(count: usize, panics: impl Fn(usize) -> bool) -> Option<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_submitter_has_some_trials_at_work_at_once_and_leaves_room_for_others() {
+        let trials = Trials::default();
+        let (one, other) = (Hash([1; 32]), Hash([2; 32]));
+        let mut held: Vec<Turn<'_>> =
+            (0..TRIALS_PER_SUBMITTER).map(|_| trials.begin(&one).unwrap()).collect();
+        assert!(trials.begin(&one).is_none());
+        assert!(trials.begin(&other).is_some());
+        held.pop();
+        assert!(trials.begin(&one).is_some(), "one is over");
+        // Also one that panicked.
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = trials.begin(&one);
+            panic!("a trial")
+        }));
+        assert!(panicked.is_err());
+        assert!(trials.begin(&one).is_some());
+        drop(held);
+        assert!(trials.counts().is_empty(), "nobody is remembered");
+    }
 
     #[test]
     fn the_poison_is_found_among_any_number_of_candidates() {

@@ -523,7 +523,7 @@ fn admit_received(ledger: &Ledger, received: &ReceivedTransaction) -> Verdict {
     match ledger.submit(transaction) {
         Ok((_, true)) => Verdict::Good,
         // Its name is known, which says nothing of its signatures: the name does not cover them.
-        Ok((_, false)) | Err(SubmitError::Pool(_)) => Verdict::Nothing,
+        Ok((_, false)) | Err(SubmitError::Pool(_) | SubmitError::TooManyTrials) => Verdict::Nothing,
         // By its code: what the rule says names DIDs (PROTOCOL II.6).
         Err(SubmitError::Admission(error)) => {
             tracing::debug!(code = error.code(), "a gossiped transaction is refused");

@@ -10,7 +10,7 @@ use crate::grants::accredit_with;
 use crate::story::{Draft, created, founded, meanwhile, together};
 use crate::support::{World, sign};
 use sillok_did_method::{EntryState, key_id, prepare_string, transaction_id};
-use sillok_ledger::prepare::{MissingSignature, Prepared, Signer, VIOLATIONS_MAX};
+use sillok_ledger::prepare::{Asked, MissingSignature, Prepared, Signer, VIOLATIONS_MAX};
 use sillok_ledger::{
     AdmissionError, Frame, StateFault, StateView, StatusError, TreeKey, VerifyEach, prepare,
 };
@@ -38,7 +38,9 @@ fn trial(
         replay: &world.tip.replay,
         recent: &world.tip.recent,
     };
-    prepare(&frame, &world.state, transaction, &submitter, &roles)
+    let asked = Asked::check(&frame, &world.state, transaction, &submitter)?;
+    assert_eq!(asked.submitter().0, transaction.body.as_ref().unwrap().submitter[..]);
+    prepare(&frame, &world.state, asked, &roles)
 }
 
 /// Everything signed, and prepared by `registrar`.
@@ -331,7 +333,7 @@ fn a_trial_is_no_oracle() {
         recent: &world.tip.recent,
     };
     let submitted = transaction.signatures.clone().unwrap().submitter.unwrap();
-    let refused = prepare(&frame, &world.state, &transaction, &submitted, &[]).unwrap_err();
+    let refused = Asked::check(&frame, &world.state, &transaction, &submitted).unwrap_err();
     assert_eq!(refused.code(), "BAD_SIGNATURE");
 
     // A submitter that knows a handle asks in the name of a role that knows nothing of it.
@@ -469,7 +471,8 @@ fn a_role_that_is_refused_again_and_again_costs_one_look_at_its_rights() {
             recent: &world.tip.recent,
         };
         let view = Counted { state: &world.state, reads: Cell::new(0) };
-        let found = prepare(&frame, &view, &transaction, &submitter, &[]).unwrap();
+        let asked = Asked::check(&frame, &view, &transaction, &submitter).unwrap();
+        let found = prepare(&frame, &view, asked, &[]).unwrap();
         assert_eq!(found.violations.len(), times);
         for one in &found.violations {
             let AdmissionError::Status(StatusError::WrongType { types, .. }) = &one.error else {

@@ -91,6 +91,10 @@ pub fn refused(network: &str, error: &SubmitError) -> Refused {
             };
             Refused::new(Code::ResourceExhausted, code, error.to_string(), Retry::Later)
         }
+        SubmitError::TooManyTrials => {
+            let code = "TOO_MANY_TRIALS";
+            Refused::new(Code::ResourceExhausted, code, error.to_string(), Retry::Later)
+        }
         SubmitError::Poison => {
             Refused::new(Code::Internal, "INTERNAL_ERROR", error.to_string(), Retry::Never)
         }
