@@ -159,7 +159,7 @@ pub fn own_enrollment(
 /// Private contents that are those of an ordered transaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OwnContents<'a> {
-    /// By ascending operation.
+    /// Of each operation at most once.
     pub contents: &'a [v1::OperationContent],
     /// Are the signatures beside them those that were ordered? Where some contents of the transaction are another
     /// issuer's, that is the node's word until each signature was checked under the key of who signs.
@@ -207,7 +207,7 @@ pub fn private_contents<'a>(
         }
     }
     // Who may read nothing is refused: an answer says something.
-    if answer.contents.is_empty() || left.values().any(|(wire, _)| is_own(wire)) {
+    if answer.contents.is_empty() || left.values().any(|&(wire, _)| is_own(wire)) {
         return missing("private content of an operation");
     }
     let signatures_proved = left.is_empty();
