@@ -713,7 +713,10 @@ async fn a_right_and_the_lack_of_one_are_proved_at_a_height_and_at_a_time() {
     }
     // By what was known then, the end was not in sight.
     let end = times[at(WITHDRAWN)];
-    assert_eq!(organizations(doors.right(other(), at_time(end - 1, Some(GOVERNED))).await), by_grant);
+    assert_eq!(
+        organizations(doors.right(other(), at_time(end - 1, Some(GOVERNED))).await),
+        by_grant
+    );
     let request = v1::GetAuthorityRequest {
         organization: other().to_vec(),
         action: Action::Issue.into(),
