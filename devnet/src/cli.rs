@@ -7,6 +7,7 @@ use crate::kill_test::{self, KillTest};
 use crate::liar::{Liar, Lie};
 use crate::load::{self, Load};
 use crate::network::{self, Size};
+use crate::race::{self, Race};
 use crate::{log, members, status, tour};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +92,8 @@ pub enum Command {
     },
     /// Create many holder DIDs and check every one of them with its proof
     Load(Load),
+    /// Send two phones for one enrollment to two validators at once, again and again: one becomes active
+    Race(Race),
     /// The main job, step by step, with what was checked at each step
     Tour {
         /// Print JSON
@@ -265,6 +268,7 @@ impl Cli {
                 .await?
             }
             Command::Load(load) => load::run(&open()?, &load).await,
+            Command::Race(race) => race::run(&open()?, &race).await,
             Command::Tour { json } => tour::run(&mut open()?, json).await,
             Command::Liar(liar) => run_liar(&directory, liar, style).await,
             Command::KillTest(test) => kill_test::run(&mut open()?, &test).await,

@@ -5,8 +5,8 @@
 //!   directory ── process ── ports           what there is, and whether it lives
 //!        └── setup ── network ── status     making, running and watching a network
 //!   reader   submit ── scene                using it as a client
-//!        members                            changing who runs it
-//!        tour   load   kill_test   liar   chaos   what is shown with it
+//!        members   desk                     changing who runs it; an issuer and its people
+//!        tour   load   race   kill_test   liar   chaos   what is shown with it
 //!   sim                                     whole nodes in one thread and virtual time, from a seed
 //! ```
 //!
@@ -27,12 +27,14 @@ pub mod reader;
 pub mod scene;
 pub mod submit;
 
+pub mod desk;
 pub mod members;
 
 pub mod chaos;
 pub mod kill_test;
 pub mod liar;
 pub mod load;
+pub mod race;
 pub mod tour;
 
 pub mod sim;
