@@ -6,13 +6,15 @@
 //!   service ── document ── inception   what is stored, and what a DID is the hash of
 //!   statement ── operation             what is signed, and what can be checked of it without state
 //!   view ── datetime                   the JSON that the rest of the world reads
+//!   binding ── trqp                    what HTTP asks and answers, without a socket
 //! ```
 //!
 //! Reading order: [`did`], [`did_url`], [`key`], [`signature`], [`service`], [`document`], [`mod@inception`],
-//! [`statement`], [`operation`], [`view`]. Each function is a plain function of its arguments: no clock, no
+//! [`statement`], [`operation`], [`view`], [`binding`], [`trqp`]. Each function is a plain function of its arguments: no clock, no
 //! randomness, no I/O. Whether a key may act, and whether a DID exists, is the ledger's to say and is deliberately
 //! not here.
 
+pub mod binding;
 pub mod datetime;
 pub mod did;
 pub mod did_url;
@@ -23,6 +25,7 @@ pub mod operation;
 pub mod service;
 pub mod signature;
 pub mod statement;
+pub mod trqp;
 pub mod view;
 
 pub use datetime::{DatetimeError, format_datetime, parse_datetime};
