@@ -319,7 +319,8 @@ pub async fn run(chaos: &Chaos) -> anyhow::Result<()> {
     }
 }
 
-async fn interrupted() {
+/// Ctrl-C, or a request to end.
+pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {

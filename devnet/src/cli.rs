@@ -7,7 +7,9 @@ use crate::kill_test::{self, KillTest};
 use crate::liar::{Liar, Lie};
 use crate::load::{self, Load};
 use crate::network::{self, Size};
+use crate::privacy::{self, Privacy};
 use crate::race::{self, Race};
+use crate::status_load::{self, StatusLoad};
 use crate::{log, members, status, tour};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -94,6 +96,10 @@ pub enum Command {
     Load(Load),
     /// Send two phones for one enrollment to two validators at once, again and again: one becomes active
     Race(Race),
+    /// Make a million entries of status lists valid and revoke many, on a network of its own, and check every bit
+    StatusLoad(StatusLoad),
+    /// Live the credentials of ten thousand people on a network of its own, and search for them everywhere
+    Privacy(Privacy),
     /// The main job, step by step, with what was checked at each step
     Tour {
         /// Print JSON
@@ -269,6 +275,8 @@ impl Cli {
             }
             Command::Load(load) => load::run(&open()?, &load).await,
             Command::Race(race) => race::run(&open()?, &race).await,
+            Command::StatusLoad(load) => status_load::run(&load).await,
+            Command::Privacy(privacy) => privacy::run(&privacy).await,
             Command::Tour { json } => tour::run(&mut open()?, json).await,
             Command::Liar(liar) => run_liar(&directory, liar, style).await,
             Command::KillTest(test) => kill_test::run(&mut open()?, &test).await,

@@ -7,6 +7,8 @@
 //!   reader   submit ── scene                using it as a client
 //!        members   desk                     changing who runs it; an issuer and its people
 //!        tour   load   race   kill_test   liar   chaos   what is shown with it
+//!   own   issuing   bare ── status_load     status lists by the million, on a network of its own
+//!                   privacy                  ten thousand people, and a search for them everywhere
 //!   sim                                     whole nodes in one thread and virtual time, from a seed
 //! ```
 //!
@@ -30,11 +32,17 @@ pub mod submit;
 pub mod desk;
 pub mod members;
 
+pub mod bare;
+pub mod issuing;
+pub mod own;
+
 pub mod chaos;
 pub mod kill_test;
 pub mod liar;
 pub mod load;
+pub mod privacy;
 pub mod race;
+pub mod status_load;
 pub mod tour;
 
 pub mod sim;

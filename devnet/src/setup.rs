@@ -202,6 +202,15 @@ fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
 
 /// The settings of one node: its own addresses, and all the others as peers.
 pub(crate) fn node_config(node: &NodeEntry, all: &[NodeEntry]) -> anyhow::Result<String> {
+    node_config_with(node, all, &[])
+}
+
+/// The same, with more settings.
+pub(crate) fn node_config_with(
+    node: &NodeEntry,
+    all: &[NodeEntry],
+    more: &[(&str, &str)],
+) -> anyhow::Result<String> {
     let listen = multiaddress(&node.p2p)?;
     let mut peers = Vec::with_capacity(all.len());
     for peer in all.iter().filter(|peer| peer.index != node.index) {
@@ -209,12 +218,16 @@ pub(crate) fn node_config(node: &NodeEntry, all: &[NodeEntry]) -> anyhow::Result
         peers.push(format!("{}/p2p/{key}", multiaddress(&peer.p2p)?));
     }
     let grpc = node.grpc.strip_prefix("http://").unwrap_or(&node.grpc);
-    Ok(toml_with(&[
-        ("node.name", &node.name),
-        ("network.listen", &listen),
-        ("network.peers", &peers.join(",")),
+    let peers = peers.join(",");
+    let mut settings = vec![
+        ("node.name", node.name.as_str()),
+        ("network.listen", listen.as_str()),
+        ("network.peers", peers.as_str()),
         ("api.grpc_listen", grpc),
-    ])?)
+    ];
+    settings.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    settings.extend_from_slice(more);
+    Ok(toml_with(&settings)?)
 }
 
 /// `127.0.0.1:port` as libp2p writes it.

@@ -411,6 +411,9 @@ enum Command {
     Fault(NodeKey),
     Ban(NodeKey),
     SetMembers(Box<Members>),
+    /// Everything that is sent from now on is shown to it too.
+    #[cfg(feature = "testing")]
+    Tap(crate::testing::Tap),
     Stop,
 }
 
@@ -474,6 +477,16 @@ impl NetworkHandle {
     pub fn with_outgoing(mut self, outgoing: Option<crate::testing::Outgoing>) -> Self {
         self.outgoing = outgoing;
         self
+    }
+
+    /// Shows everything that is sent to peers from now on, before it is encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    #[cfg(feature = "testing")]
+    pub fn tap(&self, tap: crate::testing::Tap) -> Result<(), SendError> {
+        self.command(Command::Tap(tap))
     }
 
     /// Sends a transaction to every peer, once: what another node already spread is not spread again.

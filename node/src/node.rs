@@ -281,6 +281,11 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         transaction_bytes_max: TRANSACTION_BYTES_MAX,
     })
     .await?;
+    #[cfg(feature = "testing")]
+    if let Some(tap) = settings.faults.tap.clone() {
+        // Nothing else was sent to that task yet, so it is the first thing that it hears.
+        let _full = network.handle.tap(tap);
+    }
 
     let mut host = HostConfig::new(genesis_hash, Arc::new(Ed25519));
     host.timeouts = settings.timeouts;

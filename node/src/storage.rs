@@ -13,7 +13,7 @@ pub mod key_value;
 pub mod memory;
 mod proposals;
 mod pruning;
-mod rocks;
+pub(crate) mod rocks;
 pub(crate) mod snapshot;
 
 use key_value::{Batch, KeyValue, MemoryUse};

@@ -1,5 +1,8 @@
 //! A node for tests: the very node, but its clock may be wrong, its execution may be faulty, and what it says may be what
 //! no honest node says. Never run it where a network matters.
+//!
+//! Two files in its directory make it tell what an honest node keeps to itself: to `tap` it appends every message that it
+//! sends to peers, as it is before it is encrypted, and every line of `leak` it writes to its log when it starts.
 
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
@@ -12,8 +15,10 @@ use sillok_node::keys::SecretKey;
 use sillok_node::ledger::ExecutionFault;
 use sillok_node::node::{self, Layout};
 use sillok_node::process::{self, EXIT_USAGE};
-use sillok_node::testing::{Faults, Outgoing};
+use sillok_node::testing::{Faults, Outgoing, Tap};
 use sillok_proto::{Hash, encode, v1};
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
         if let Some(path) = clock {
             settings.clock = wrong_clock(path);
         }
+        leak(&start.dir);
     })
 }
 
@@ -114,7 +120,30 @@ fn faults(cli: &Cli, directory: &Path) -> anyhow::Result<Faults> {
     let outgoing = cli.behave.map(|fault| traitor(fault, directory)).transpose()?;
     // A traitor that is shown the second vote it signed knows of it; an honest node would never sign again.
     let forgets = cli.behave.map(|_| Mutant::SignWithoutRecord).into_iter().collect();
-    Ok(Faults { execution, outgoing, forgets })
+    Ok(Faults { execution, outgoing, forgets, tap: tap(directory)? })
+}
+
+/// Appends every message to the file `tap`, if there is one, with zeros between them so that none runs into the next.
+fn tap(directory: &Path) -> anyhow::Result<Option<Tap>> {
+    let path = directory.join("tap");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let file = Mutex::new(File::options().append(true).open(path)?);
+    Ok(Some(Tap::new(move |message| {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = file.write_all(message).and_then(|()| file.write_all(&[0; 16]));
+        // A message that is not shown would be one that nobody looked at.
+        written.expect("the tap can be written");
+    })))
+}
+
+/// Logs every line of the file `leak`, if there is one: what must be found by whoever searches the log.
+fn leak(directory: &Path) {
+    let text = std::fs::read_to_string(directory.join("leak")).unwrap_or_default();
+    for line in text.lines() {
+        tracing::warn!(target: "sillok_node::leak", leaked = line);
+    }
 }
 
 /// Garbage that a flooding traitor sends with each message, and how long a piece is.

@@ -114,6 +114,8 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
         nonce: first_nonce()?,
         consensus_bytes_max: config.consensus_bytes_max,
         transaction_bytes_max: config.transaction_bytes_max,
+        #[cfg(feature = "testing")]
+        tap: None,
     };
     task.set_members(config.members);
     let task = tokio::spawn(task.run(commands_receiver, outgoing_receiver, resolved));
@@ -194,6 +196,8 @@ struct Task {
     nonce: u64,
     consensus_bytes_max: usize,
     transaction_bytes_max: usize,
+    #[cfg(feature = "testing")]
+    tap: Option<crate::testing::Tap>,
 }
 
 /// What a peer may be connected for. See [`Members`].
@@ -276,8 +280,9 @@ impl Task {
             Command::Consensus(bytes) => {
                 let topic = self.names.consensus.clone();
                 let nonce = self.next_nonce();
-                let sent =
-                    self.swarm.behaviour_mut().consensus.publish(topic, frame::wrap(nonce, &bytes));
+                let message = frame::wrap(nonce, &bytes);
+                self.show_tap(|| message.clone());
+                let sent = self.swarm.behaviour_mut().consensus.publish(topic, message);
                 self.note_publish(sent);
             }
             Command::Tip(height) => {
@@ -289,6 +294,7 @@ impl Task {
             Command::Request { peer, request, answer } => {
                 let waiting = self.requests.len();
                 if let Some(answer) = self.may_ask(peer, waiting, answer) {
+                    self.show_tap(|| encode(&request));
                     let sync = &mut self.swarm.behaviour_mut().sync;
                     let id = sync.send_request(&peer.peer_id(), request);
                     self.requests.insert(id, Asked { peer, answer: Some(answer) });
@@ -297,12 +303,14 @@ impl Task {
             Command::RequestSnapshot { peer, request, answer } => {
                 let waiting = self.snapshot_requests.len();
                 if let Some(answer) = self.may_ask(peer, waiting, answer) {
+                    self.show_tap(|| encode(&request));
                     let snapshots = &mut self.swarm.behaviour_mut().snapshots;
                     let id = snapshots.send_request(&peer.peer_id(), request);
                     self.snapshot_requests.insert(id, Asked { peer, answer: Some(answer) });
                 }
             }
             Command::RespondSnapshot { channel, response } => {
+                self.show_tap(|| encode(&response));
                 let snapshots = &mut self.swarm.behaviour_mut().snapshots;
                 if snapshots.send_response(channel.0, response).is_err() {
                     tracing::debug!(
@@ -311,6 +319,7 @@ impl Task {
                 }
             }
             Command::Respond { channel, response } => {
+                self.show_tap(|| encode(&response));
                 if self.swarm.behaviour_mut().sync.send_response(channel.0, response).is_err() {
                     tracing::debug!("a peer no longer waits for the blocks it asked for");
                 }
@@ -334,9 +343,23 @@ impl Task {
                 self.banned(peer, banned);
             }
             Command::SetMembers(members) => self.set_members(*members),
+            #[cfg(feature = "testing")]
+            Command::Tap(tap) => self.tap = Some(tap),
             Command::Stop => {}
         }
     }
+
+    /// Shows what is sent to whoever taps this node. Nobody can but in tests.
+    #[cfg(feature = "testing")]
+    fn show_tap(&self, message: impl FnOnce() -> Vec<u8>) {
+        if let Some(tap) = &self.tap {
+            tap.see(&message());
+        }
+    }
+
+    #[cfg(not(feature = "testing"))]
+    #[allow(clippy::unused_self, reason = "it does something in tests alone")]
+    fn show_tap(&self, _message: impl FnOnce() -> Vec<u8>) {}
 
     /// The answer's way back, unless the request is refused, which it is told then.
     fn may_ask<A>(
@@ -365,7 +388,9 @@ impl Task {
     }
 
     fn publish_ledger(&mut self, topic: IdentTopic, nonce: u64, message: &[u8]) {
-        let sent = self.swarm.behaviour_mut().ledger.publish(topic, frame::wrap(nonce, message));
+        let message = frame::wrap(nonce, message);
+        self.show_tap(|| message.clone());
+        let sent = self.swarm.behaviour_mut().ledger.publish(topic, message);
         self.note_publish(sent);
     }
 

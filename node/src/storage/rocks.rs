@@ -40,7 +40,7 @@ impl From<rocksdb::Error> for StorageError {
 }
 
 /// A database in a directory.
-pub(super) struct Rocks {
+pub(crate) struct Rocks {
     database: DB,
     cache: Cache,
     unwritten: WriteBufferManager,
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Rocks {
 impl Rocks {
     /// Opens the database in `path`, making it if there is none. It holds about `memory_bytes` of memory at most; what is in
     /// use at a moment may exceed it for that moment, for a write or a read is never refused for it.
-    pub(super) fn open(path: &Path, memory_bytes: usize) -> Result<Self, StorageError> {
+    pub(crate) fn open(path: &Path, memory_bytes: usize) -> Result<Self, StorageError> {
         let mut cache = LruCacheOptions::default();
         cache.set_capacity(memory_bytes);
         cache.set_num_shard_bits(CACHE_SHARD_BITS);
@@ -99,6 +99,38 @@ impl Rocks {
         self.database
             .cf_handle(name)
             .ok_or_else(|| damaged(format!("column family {name} is missing")))
+    }
+}
+
+/// For measurements and searches over the database of a node that does not run.
+#[cfg(feature = "testing")]
+impl Rocks {
+    /// Visits every key with its value, in every family that there is, whether this build knows it or not.
+    pub(crate) fn visit_all(
+        &self,
+        mut visit: impl FnMut(&str, &[u8], &[u8]),
+    ) -> Result<(), StorageError> {
+        for name in DB::list_cf(&Options::default(), self.database.path())? {
+            for entry in self.database.iterator_cf(self.family(&name)?, IteratorMode::Start) {
+                let (key, value) = entry?;
+                visit(&name, &key, &value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything to files, merges them, and says how many bytes of files each family has then.
+    pub(crate) fn settle(&self) -> Result<Vec<(&'static str, u64)>, StorageError> {
+        let mut sizes = Vec::with_capacity(FAMILIES.len());
+        for name in FAMILIES {
+            let family = self.family(name)?;
+            self.database.flush_cf(family)?;
+            self.database.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+            let property = properties::LIVE_SST_FILES_SIZE;
+            let bytes = self.database.property_int_value_cf(family, property)?;
+            sizes.push((name, bytes.unwrap_or(0)));
+        }
+        Ok(sizes)
     }
 }
 
