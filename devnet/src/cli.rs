@@ -299,6 +299,8 @@ pub fn environment(devnet: &Devnet) -> anyhow::Result<Vec<(&'static str, String)
     Ok(vec![
         ("SILLOK_GENESIS", devnet.genesis.display().to_string()),
         ("SILLOK_NODE", node.grpc.clone()),
+        // For curl and other clients that are not ours.
+        ("SILLOK_HTTP", node.http.clone()),
         ("SILLOK_SUBMITTER", registrar.key.display().to_string()),
         // Who acts in commands on rights, types and status.
         ("SILLOK_IDENTITY", registrar.key.display().to_string()),

@@ -79,6 +79,9 @@ pub struct NodeEntry {
     pub p2p: String,
     /// Where gRPC answers, `http://127.0.0.1:port`.
     pub grpc: String,
+    /// Where HTTP answers, `http://127.0.0.1:port`.
+    #[serde(default)]
+    pub http: String,
     /// Its directory.
     pub directory: PathBuf,
     /// Its settings.
@@ -247,6 +250,7 @@ mod tests {
             process: None,
             p2p: "127.0.0.1:1".to_owned(),
             grpc: "http://127.0.0.1:2".to_owned(),
+            http: "http://127.0.0.1:3".to_owned(),
             directory: directory.join(name),
             config: directory.join(name).join("config.toml"),
             log: directory.join(name).join("node.log"),

@@ -186,7 +186,7 @@ fn make_node(
     // Numbers are not given again: a script that holds one must not mean another node by it.
     let index =
         devnet.nodes.iter().map(|node| node.index).max().unwrap_or(0).max(devnet.last_index) + 1;
-    let [p2p, grpc] = ports::find_free(2)?[..] else { bail!("two ports are not two") };
+    let [p2p, grpc, http] = ports::find_free(3)?[..] else { bail!("three ports are not three") };
     let home = devnet.directory.join(&name);
     let layout = Layout::new(&home);
     fs::create_dir_all(home.join("keys"))?;
@@ -203,6 +203,7 @@ fn make_node(
         process: None,
         p2p: format!("127.0.0.1:{p2p}"),
         grpc: format!("http://127.0.0.1:{grpc}"),
+        http: format!("http://127.0.0.1:{http}"),
         config: layout.config(),
         log: home.join("node.log"),
         directory: home,

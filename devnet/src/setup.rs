@@ -131,10 +131,10 @@ pub fn make(plan: &Plan) -> anyhow::Result<Devnet> {
             (NodeRole::Validator, ministry(index), &keys.node, Some(&keys.validator))
         })
         .chain(observer_keys.iter().map(|key| (NodeRole::Observer, String::new(), key, None)));
-    let found = ports::find_free(2 * (plan.validators + plan.observers))?;
+    let found = ports::find_free(3 * (plan.validators + plan.observers))?;
     let mut entries = Vec::new();
     for (place, ((role, organization, node, validator), port)) in
-        nodes.zip(found.chunks_exact(2)).enumerate()
+        nodes.zip(found.chunks_exact(3)).enumerate()
     {
         let name = match role {
             NodeRole::Validator => format!("v{}", place + 1),
@@ -156,6 +156,7 @@ pub fn make(plan: &Plan) -> anyhow::Result<Devnet> {
             process: None,
             p2p: format!("127.0.0.1:{}", port[0]),
             grpc: format!("http://127.0.0.1:{}", port[1]),
+            http: format!("http://127.0.0.1:{}", port[2]),
             config: layout.config(),
             log: home.join("node.log"),
             directory: home,
@@ -217,13 +218,15 @@ pub(crate) fn node_config_with(
         let key = NodeKey::from_bytes(&hex::decode(&peer.node_key)?)?;
         peers.push(format!("{}/p2p/{key}", multiaddress(&peer.p2p)?));
     }
-    let grpc = node.grpc.strip_prefix("http://").unwrap_or(&node.grpc);
+    let socket = |url: &str| url.strip_prefix("http://").unwrap_or(url).to_owned();
+    let (grpc, http) = (socket(&node.grpc), socket(&node.http));
     let peers = peers.join(",");
     let mut settings = vec![
         ("node.name", node.name.as_str()),
         ("network.listen", listen.as_str()),
         ("network.peers", peers.as_str()),
-        ("api.grpc_listen", grpc),
+        ("api.grpc_listen", grpc.as_str()),
+        ("api.http_listen", http.as_str()),
     ];
     settings.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
     settings.extend_from_slice(more);

@@ -34,6 +34,8 @@ pub struct NodeReport {
     pub process: ProcessState,
     /// Where gRPC answers.
     pub grpc: String,
+    /// Where HTTP answers.
+    pub http: String,
     /// Height of its tip, if it answers.
     pub height: Option<u64>,
     /// Round of the height it works on.
@@ -100,6 +102,7 @@ async fn report(node: &NodeEntry) -> NodeReport {
         pid: node.process.filter(|_| process != ProcessState::Dead).map(|process| process.pid),
         process,
         grpc: node.grpc.clone(),
+        http: node.http.clone(),
         height: status.as_ref().map(|status| status.height),
         round: status.as_ref().map(|status| status.round),
         peers: status.as_ref().map(|status| status.peers.len()),
@@ -140,7 +143,7 @@ fn shown<T: ToString>(value: Option<T>) -> String {
 pub fn print(reports: &[NodeReport], style: Style) {
     let mut table = console::table([
         "#", "name", "role", "seat", "signing", "operator", "pid", "process", "height", "round",
-        "peers", "mempool", "age", "grpc",
+        "peers", "mempool", "age", "grpc", "http",
     ]);
     for report in reports {
         let process = match report.process {
@@ -165,6 +168,7 @@ pub fn print(reports: &[NodeReport], style: Style) {
             console::number(shown(report.mempool)),
             console::number(shown(age)),
             report.grpc.clone().into(),
+            report.http.clone().into(),
         ]);
     }
     console::line(table);

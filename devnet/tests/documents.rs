@@ -123,8 +123,17 @@ mod documents {
 
     #[test]
     fn every_path_that_is_named_exists() {
-        let tops =
-            ["proto", "did-method", "ledger", "consensus", "client", "node", "devnet", "scripts"];
+        let tops = [
+            "proto",
+            "did-method",
+            "ledger",
+            "consensus",
+            "client",
+            "node",
+            "devnet",
+            "scripts",
+            "deploy",
+        ];
         for (path, text) in documents() {
             for span in spans(&text) {
                 let name = span.split(':').next().unwrap_or(&span);

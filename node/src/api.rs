@@ -4,11 +4,11 @@
 //! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
 
-mod connections;
+pub(crate) mod connections;
 mod evidence;
 mod ledger;
 mod members;
-mod moment;
+pub(crate) mod moment;
 mod prepare;
 mod private;
 pub mod problem;
@@ -17,7 +17,7 @@ mod sets;
 mod state;
 mod status;
 mod streams;
-mod trust;
+pub(crate) mod trust;
 
 use crate::join::Progress;
 use crate::ledger::{Ledger, is_recent_enough};
@@ -147,29 +147,31 @@ impl Api {
     /// Lets calls pass once the node has a record to answer from. Whoever asks before learns that the node is there, and
     /// asks another.
     fn gate(&self) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + use<> {
-        let joining = self.joining.clone();
-        move |request| {
-            let Some(progress) = *joining.borrow() else { return Ok(request) };
-            let Progress { height, headers_left, segments_left } = progress;
-            let how_far = if height == 0 {
-                "it looks for peers".to_owned()
-            } else {
-                format!(
-                    "it fetches the state of height {height}, and {headers_left} headers and {segments_left} segments are left"
-                )
-            };
-            let message = format!("this node is joining: {how_far}; ask another node");
-            Err(Refused::new(Code::Unavailable, "JOINING", message, Retry::Later)
-                .with("height", height)
-                .with("headers_left", headers_left)
-                .with("segments_left", segments_left)
-                .into())
-        }
+        let api = self.clone();
+        move |request| api.check_joined().map(|()| request).map_err(Status::from)
+    }
+
+    /// Has the node a record to answer from?
+    pub(crate) fn check_joined(&self) -> Result<(), Refused> {
+        let Some(progress) = *self.joining.borrow() else { return Ok(()) };
+        let Progress { height, headers_left, segments_left } = progress;
+        let how_far = if height == 0 {
+            "it looks for peers".to_owned()
+        } else {
+            format!(
+                "it fetches the state of height {height}, and {headers_left} headers and {segments_left} segments are left"
+            )
+        };
+        let message = format!("this node is joining: {how_far}; ask another node");
+        Err(Refused::new(Code::Unavailable, "JOINING", message, Retry::Later)
+            .with("height", height)
+            .with("headers_left", headers_left)
+            .with("segments_left", segments_left))
     }
 
     /// Does what reads the disk or checks signatures beside the tasks that serve sockets, when its turn comes. A panic
     /// is an internal error of this request alone.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
@@ -250,7 +252,7 @@ impl Api {
             Ok(reflection) => server = server.add_service(reflection),
             Err(error) => tracing::error!(err = %error, "reflection is off"),
         }
-        let connections = Box::pin(connections::accept(listener));
+        let connections = Box::pin(connections::accept(listener, connections::GRPC));
         server.serve_with_incoming_shutdown(connections, stopped).await
     }
 }

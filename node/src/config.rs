@@ -72,6 +72,8 @@ pub struct NetworkSection {
 pub struct ApiSection {
     /// Where it listens for gRPC.
     pub grpc_listen: SocketAddr,
+    /// Where it listens for HTTP.
+    pub http_listen: SocketAddr,
 }
 
 /// How long consensus waits, by the names of Tendermint.
@@ -320,6 +322,12 @@ static SETTINGS: &[Setting] = &[
         Form::Text,
         "127.0.0.1:26610",
         "Where to answer clients over gRPC. Put a TLS proxy before it when it is not loopback.",
+    ),
+    row(
+        "api.http_listen",
+        Form::Text,
+        "127.0.0.1:26620",
+        "Where to answer resolvers and verifiers over HTTP, read-only. Put a TLS proxy before it when it is not loopback.",
     ),
     row(
         "consensus.timeout_propose",
@@ -699,13 +707,8 @@ impl Sources {
                     peers: self.list("network.peers", 0),
                 },
                 api: ApiSection {
-                    grpc_listen: self.one("api.grpc_listen", |text| {
-                        text.parse().map_err(|_| {
-                        format!(
-                            "`{text}` is not an IP address and port; write it like 127.0.0.1:26610"
-                        )
-                    })
-                    }),
+                    grpc_listen: self.one("api.grpc_listen", |text| socket(text, 26610)),
+                    http_listen: self.one("api.http_listen", |text| socket(text, 26620)),
                 },
                 consensus: ConsensusSection {
                     timeout_propose: self.one("consensus.timeout_propose", wait),
@@ -818,6 +821,12 @@ fn default_of(name: &str) -> Raw {
         })
         .unwrap_or_default();
     Raw { items, place }
+}
+
+fn socket(text: &str, port: u16) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}` is not an IP address and port; write it like 127.0.0.1:{port}")
+    })
 }
 
 fn name(text: &str) -> Result<String, String> {

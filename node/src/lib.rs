@@ -35,6 +35,7 @@ pub mod members;
 pub mod network;
 
 pub mod api;
+pub mod http;
 
 pub mod clock;
 pub mod keys;

@@ -11,11 +11,13 @@
 //! | memory | logs once a minute what the process holds | stop |
 //! | members | tells the network who is a member, after every block | stop |
 //! | api | gRPC; while joining it says so | stop, after open calls |
+//! | http | DID Resolution, TRQP and status lists over HTTP; while joining it says so | stop, after open requests |
 //!
 //! A panic in ordering or in a commit aborts the process, and only that does (PROTOCOL II.3).
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
+use crate::http;
 use crate::join::{self, JoinError, Progress};
 use crate::joining::{self, Joined, Terms};
 use crate::ledger::{Environment, Ledger, SubmitError};
@@ -107,6 +109,8 @@ pub struct Settings {
     pub peers: Vec<PeerAddress>,
     /// Where it serves gRPC.
     pub api: SocketAddr,
+    /// Where it serves HTTP.
+    pub http: SocketAddr,
     /// How long the steps of a round wait.
     pub timeouts: Timeouts,
     /// Memory of the database, in bytes.
@@ -163,7 +167,7 @@ pub enum NodeError {
     Network(#[from] NetworkError),
     /// The port of the API.
     #[error(
-        "cannot serve on {address} ({source}); change `api.listen`, or stop what uses the port"
+        "cannot serve on {address} ({source}); change `api.grpc_listen` or `api.http_listen`, or stop what uses the port"
     )]
     Api {
         /// The address.
@@ -258,6 +262,9 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let listener = api::bind(settings.api)
         .await
         .map_err(|source| NodeError::Api { address: settings.api, source })?;
+    let http_listener = api::bind(settings.http)
+        .await
+        .map_err(|source| NodeError::Api { address: settings.http, source })?;
     let memory_bytes = settings.memory_bytes_max;
     let storage = Storage::open_within(&layout.data, memory_bytes, &chain, settings.retention)?;
     let parameters = chain.parameters().clone();
@@ -304,7 +311,8 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         genesis = %genesis_hash,
         height = ledger.tip().height(),
         validator = matches!(found, Found::Key(_)),
-        api = %settings.api
+        api = %settings.api,
+        http = %settings.http
     );
 
     // Ends the other tasks, whoever ends first.
@@ -324,6 +332,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         stop: ended.clone(),
         room: api::Room::default(),
     };
+    let serving_http = tokio::spawn(http::serve(api.clone(), http_listener));
     let serving = tokio::spawn(api.serve(listener));
     // An archive proves any height, so it executes every block; the others may fetch blocks later.
     let wants_snapshot = settings.retention != Retention::Archive;
@@ -336,7 +345,9 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         if joined == Joined::Stopped {
             let _ = ending.send(true);
             network.handle.stop().await;
-            let _ = tokio::time::timeout(STOP_WITHIN, serving).await;
+            let _ =
+                tokio::time::timeout(STOP_WITHIN, async { tokio::join!(serving, serving_http) })
+                    .await;
             return Ok(());
         }
     }
@@ -416,6 +427,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
             telling,
             backfilling,
             serving,
+            serving_http,
             network.task
         );
     })

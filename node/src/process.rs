@@ -78,6 +78,7 @@ fn settings(config: &Config, layout: Layout) -> Settings {
         listen: config.network.listen.clone(),
         peers: config.network.peers.clone(),
         api: config.api.grpc_listen,
+        http: config.api.http_listen,
         timeouts: sillok_consensus::Timeouts {
             propose_ms: milliseconds(consensus.timeout_propose),
             propose_delta_ms: milliseconds(consensus.timeout_propose_delta),

@@ -22,6 +22,8 @@ pub(super) const PREFIX: &str = "sillok-chaos-";
 /// Ports inside a namespace, which has all of them for itself.
 const P2P_PORT: u16 = 26_600;
 const GRPC_PORT: u16 = 26_610;
+/// Where HTTP answers.
+const HTTP_PORT: u16 = 26_620;
 /// An Ethernet address that no machine has: locally administered, of nobody here.
 const NOBODY: &str = "02:00:00:00:00:99";
 
@@ -80,6 +82,7 @@ impl Links {
             let host = made.address(place);
             settings.push(("network.listen".to_owned(), format!("/ip4/{host}/tcp/{P2P_PORT}")));
             settings.push(("api.grpc_listen".to_owned(), format!("{host}:{GRPC_PORT}")));
+            settings.push(("api.http_listen".to_owned(), format!("{host}:{HTTP_PORT}")));
         }
         settings
     }
@@ -175,6 +178,7 @@ impl Namespaces {
         }
         for (place, node) in devnet.nodes.iter_mut().enumerate() {
             node.grpc = format!("http://{}:{GRPC_PORT}", made.address(place));
+            node.http = format!("http://{}:{HTTP_PORT}", made.address(place));
             node.p2p = format!("{}:{P2P_PORT}", made.address(place));
         }
         Ok(made)

@@ -1,4 +1,4 @@
-//! Connections to the gRPC doors: how many there are, in all and of one address, and how long one may say nothing.
+//! Connections to the doors: how many there are, in all and of one address, and how long one may say nothing.
 //!
 //! Each holds a file descriptor, and a node that has none left can neither write its signing record nor reach its
 //! peers. So a stranger's thousand connections must cost the stranger's share. Addresses are counted here and told to
@@ -19,14 +19,41 @@ use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-/// Most connections at once. With the database's files and the peers it stays below the usual limit of 1,024.
-const CONNECTIONS_MAX: usize = 512;
-/// Most of one address: one connection carries many requests, so this is a whole office behind one.
-const PER_ADDRESS_MAX: usize = 128;
-/// How long a connection may take to begin HTTP/2.
-const PREFACE_WITHIN: Duration = Duration::from_secs(10);
-/// Length of the HTTP/2 preface, in bytes.
-const PREFACE_BYTES: usize = 24;
+/// What a door takes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most connections at once.
+    connections_max: usize,
+    /// Most of one address.
+    per_address_max: usize,
+    /// How long a connection may take to begin.
+    begin_within: Duration,
+    /// How many bytes are a beginning.
+    begin_bytes: usize,
+    /// How long a caller may take nothing of an answer, where the protocol does not ask it whether it is there.
+    stalls_within: Option<Duration>,
+}
+
+/// Those of gRPC: one connection carries many requests, so the share of an address is a whole office behind one. HTTP/2
+/// begins with a preface of 24 bytes; afterwards its own pings find out who is gone.
+pub(crate) const GRPC: Limits = Limits {
+    connections_max: 384,
+    per_address_max: 128,
+    begin_within: Duration::from_secs(10),
+    begin_bytes: 24,
+    stalls_within: None,
+};
+
+/// Those of HTTP/1.1: one request at a time. With gRPC's, the database's files and the peers it stays below the usual
+/// limit of 1,024 descriptors. Here a beginning is one byte; how long a head may take is hyper's to say.
+pub(crate) const HTTP: Limits = Limits {
+    connections_max: 192,
+    per_address_max: 96,
+    begin_within: Duration::from_secs(10),
+    begin_bytes: 1,
+    stalls_within: Some(Duration::from_secs(20)),
+};
+
 /// Pause after a connection could not be accepted, which is mostly for want of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -34,10 +61,13 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 type Shares = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
 
 /// Accepts connections for ever, within the limits.
-pub(super) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(crate) fn accept(
+    listener: TcpListener,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let room = Arc::new(Semaphore::new(limits.connections_max));
     let start = (listener, room, Shares::default());
-    futures::stream::unfold(start, |(listener, room, shares)| async move {
+    futures::stream::unfold(start, move |(listener, room, shares)| async move {
         let permit = room.clone().acquire_owned().await.ok()?;
         loop {
             let Ok((stream, address)) = listener.accept().await else {
@@ -45,11 +75,20 @@ pub(super) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Con
                 continue;
             };
             // Over its share: closed at once.
-            let Some(share) = Share::take(&shares, address.ip()) else { continue };
+            let Some(share) = Share::take(&shares, address.ip(), limits.per_address_max) else {
+                continue;
+            };
             let _ = stream.set_nodelay(true);
-            let silent = Some((Box::pin(sleep(PREFACE_WITHIN)), 0));
-            let streams = Places::of_connection();
-            let connection = Connection { stream, silent, streams, _permit: permit, _share: share };
+            let silent = Some((Box::pin(sleep(limits.begin_within)), 0));
+            let connection = Connection {
+                stream,
+                limits,
+                silent,
+                stalled: None,
+                streams: Places::of_connection(),
+                _permit: permit,
+                _share: share,
+            };
             return Some((Ok(connection), (listener, room, shares)));
         }
     })
@@ -63,10 +102,10 @@ struct Share {
 }
 
 impl Share {
-    fn take(shares: &Shares, address: IpAddr) -> Option<Self> {
+    fn take(shares: &Shares, address: IpAddr, most: usize) -> Option<Self> {
         let mut counts = shares.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
-        if *count >= PER_ADDRESS_MAX {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -88,10 +127,13 @@ impl Drop for Share {
 
 /// A connection within its limits.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
-    /// Until the preface came: when to give up, and the bytes so far. Afterwards HTTP/2's own pings take over.
+    limits: Limits,
+    /// Until it began: when to give up, and the bytes so far.
     silent: Option<(Pin<Box<Sleep>>, usize)>,
+    /// While the caller takes nothing: when to give up.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// Its places for answers that go on.
     streams: Places,
     _permit: OwnedSemaphorePermit,
@@ -118,12 +160,32 @@ impl AsyncRead for Connection {
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         let Some((give_up, bytes)) = &mut this.silent else { return polled };
         *bytes += buffer.filled().len() - before;
-        if *bytes >= PREFACE_BYTES {
+        if *bytes >= this.limits.begin_bytes {
             this.silent = None;
         } else if polled.is_pending() && give_up.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
+    }
+}
+
+impl Connection {
+    /// What writing came to, or the end for a caller that has taken nothing for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(within) = self.limits.stalls_within else { return polled };
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let give_up = self.stalled.get_or_insert_with(|| Box::pin(sleep(within)));
+        match give_up.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -133,7 +195,9 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.unless_stalled(context, polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -149,7 +213,9 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.unless_stalled(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

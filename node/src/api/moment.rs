@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 /// What time a caller asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// Now.
     Tip,
     /// After the block of this height.
@@ -50,7 +50,7 @@ impl Asked {
 
 /// The blocks whose states answer.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(crate) struct Place {
     tip: Arc<Tip>,
     /// By what is known after this block.
     known: u64,
@@ -69,7 +69,7 @@ impl Place {
 
 impl Api {
     /// The place of a moment, in the chain as it is now. With `then`, a time calls for the state of that time too.
-    pub(super) fn place(&self, asked: Asked, then: bool) -> Result<Place, Status> {
+    pub(crate) fn place(&self, asked: Asked, then: bool) -> Result<Place, Status> {
         let tip = self.ledger.tip();
         let known = match asked {
             Asked::Tip | Asked::Time { known_at: None, .. } => tip.height(),
@@ -94,7 +94,7 @@ impl Api {
 
     /// What the state holds at the keys that a question reads: given a state and the time that it is asked about, `keys`
     /// says which.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &self,
         place: &Place,
         keys: impl Fn(&StateAt<'_>, u64) -> Result<Vec<TreeKey>, StateFault>,

@@ -3,8 +3,9 @@
 use super::problem::{Refused, failed};
 use super::{ANSWER_BYTES_MAX, Api, MIN_HEIGHT_WAIT};
 use prost::Message;
+use sillok_did_method::binding::AskedVersion;
 use sillok_did_method::view::{self, Resolution};
-use sillok_did_method::{Did, DidError, datetime};
+use sillok_did_method::{Did, DidError};
 use sillok_ledger::{StateFault, Tip, TreeKey, tree};
 use sillok_proto::v1::did_resolver_server::DidResolver;
 use sillok_proto::{Hash, v1};
@@ -14,13 +15,6 @@ use tonic::{Code, Request, Response, Status};
 const VERSIONS_MAX: usize = 10_000;
 /// Room for versions in an answer, in bytes: what does not fit must not be read either.
 const VERSIONS_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
-
-/// Which version is asked for.
-enum Wanted {
-    Current,
-    Version(u64),
-    Before(u64),
-}
 
 #[tonic::async_trait]
 impl DidResolver for Api {
@@ -73,26 +67,12 @@ fn parse(network: &str, text: &str) -> Result<Did, Refused> {
     ))
 }
 
-fn wanted(request: &v1::ResolveRequest) -> Result<Wanted, Refused> {
-    match (request.version_id.as_str(), request.version_time.as_str()) {
-        ("", "") => Ok(Wanted::Current),
-        (id, "") => {
-            let canonical = !id.starts_with('0') && id.bytes().all(|byte| byte.is_ascii_digit());
-            id.parse().ok().filter(|_| canonical).map(Wanted::Version).ok_or_else(|| {
-                Refused::malformed(
-                    "INVALID_OPTIONS",
-                    "version_id is not a version number such as 3; give the versionId of the metadata",
-                )
-            })
-        }
-        ("", time) => datetime::parse_datetime(time)
-            .map(Wanted::Before)
-            .map_err(|error| Refused::malformed("INVALID_OPTIONS", error.to_string())),
-        _ => Err(Refused::malformed(
-            "INVALID_OPTIONS",
-            "version_id and version_time exclude each other; give one of them",
-        )),
-    }
+/// The same rule as over HTTP; here empty text is no option.
+fn wanted(request: &v1::ResolveRequest) -> Result<AskedVersion, Refused> {
+    let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let (id, time) = (given(&request.version_id), given(&request.version_time));
+    AskedVersion::read(id.as_deref(), time.as_deref())
+        .map_err(|detail| Refused::malformed("INVALID_OPTIONS", detail))
 }
 
 fn fault(what: &'static str) -> impl Fn(StateFault) -> Status {
@@ -149,11 +129,12 @@ impl Api {
         }
     }
 
-    fn resolution(
+    /// A version of a DID with its proof, or the proof that there is none.
+    pub(crate) fn resolution(
         &self,
         tip: &Tip,
         did: &Did,
-        wanted: &Wanted,
+        wanted: &AskedVersion,
     ) -> Result<v1::ResolveResponse, Status> {
         let (proof, head) = self.proved_head(tip, did)?;
         let Some(head) = head else {
@@ -166,9 +147,9 @@ impl Api {
         let mut heads = vec![head];
         while let Some(oldest) = heads.last() {
             let found = match wanted {
-                Wanted::Current => true,
-                Wanted::Version(version) => oldest.version <= *version,
-                Wanted::Before(time_ms) => oldest.time_ms < *time_ms,
+                AskedVersion::Current => true,
+                AskedVersion::Version(version) => oldest.version <= *version,
+                AskedVersion::Before(time_ms) => oldest.time_ms < *time_ms,
             };
             if found {
                 break;
@@ -183,9 +164,9 @@ impl Api {
         }
         heads.reverse();
         let Some(asked) = heads.first().filter(|head| match wanted {
-            Wanted::Current => true,
-            Wanted::Version(version) => head.version == *version,
-            Wanted::Before(time_ms) => head.time_ms < *time_ms,
+            AskedVersion::Current => true,
+            AskedVersion::Version(version) => head.version == *version,
+            AskedVersion::Before(time_ms) => head.time_ms < *time_ms,
         }) else {
             return Err(no_such_version().into());
         };

@@ -36,7 +36,7 @@ pub(super) enum StreamKind {
 
 /// Places for streams: a node's, and of each connection.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     subscribers: Arc<Semaphore>,
     exports: Arc<Semaphore>,
 }

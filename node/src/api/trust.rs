@@ -69,7 +69,7 @@ impl TrustRegistry for Api {
 }
 
 /// The keys that a question reads of a state.
-fn recorded<T>(
+pub(crate) fn recorded<T>(
     state: &StateAt<'_>,
     ask: impl Fn(&Recorder<'_, StateAt<'_>>) -> Result<T, StateFault>,
 ) -> Result<Vec<TreeKey>, StateFault> {

@@ -40,8 +40,10 @@ pub(crate) struct Doors {
     pub(crate) status: StatusRegistryClient<Channel>,
     pub(crate) trust: TrustRegistryClient<Channel>,
     pub(crate) address: SocketAddr,
+    pub(crate) http: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving_http: JoinHandle<()>,
     network: Network,
 }
 
@@ -80,6 +82,9 @@ pub(crate) async fn doors_of(
         stop: stopped,
         room: Room::default(),
     };
+    let http_listener = api::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let http = http_listener.local_addr().unwrap();
+    let serving_http = tokio::spawn(sillok_node::http::serve(api.clone(), http_listener));
     let serving = tokio::spawn(api.serve(listener));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
@@ -90,8 +95,10 @@ pub(crate) async fn doors_of(
         status: StatusRegistryClient::new(channel.clone()),
         trust: TrustRegistryClient::new(channel),
         address,
+        http,
         stop,
         serving,
+        serving_http,
         network,
     };
     (doors, joining_shown)
@@ -131,6 +138,7 @@ impl Doors {
         // With the last client the last connection is gone.
         drop((self.writer, self.resolver, self.status, self.trust));
         timeout(PATIENCE, self.serving).await.expect("the doors close").unwrap().unwrap();
+        timeout(PATIENCE, self.serving_http).await.expect("the http door closes").unwrap();
     }
 }
 

@@ -8,6 +8,7 @@
 mod api;
 mod desk;
 mod flood;
+mod http;
 mod joining;
 mod members;
 mod mempool;
