@@ -13,6 +13,7 @@ mod operation;
 mod output;
 mod read;
 mod session;
+mod staple;
 mod status;
 mod trust;
 mod tx;
@@ -84,6 +85,8 @@ async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             network::status(global, output).await
         }
         Command::Verify { file } => read::verify(global, file, output).await,
+        Command::Staple(arguments) => staple::staple(global, arguments, output).await,
+        Command::VerifyStaple(arguments) => staple::verify(global, arguments, output),
         Command::Checkpoint(command) => checkpoint::run(global, command, output).await,
     }
 }

@@ -7,6 +7,7 @@
 //!   verify ── private ── trust                 what is believed, and why (pure; files)
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
 //!   member ── evidence ── rights ── registry   who runs the network, who misbehaved, who may do what; lists and types
+//!   staple                                     answers of one height in a file, for who has no network
 //! ```
 //!
 //! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
@@ -49,7 +50,8 @@ pub mod draw;
 
 pub mod desk;
 
-pub mod verify;
+#[doc(inline)]
+pub use sillok_verifier as verify;
 
 pub mod private;
 
@@ -70,6 +72,8 @@ pub mod evidence;
 pub mod rights;
 
 pub mod registry;
+
+pub mod staple;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: fetching (`read`), and the rules by which it grows ([`sillok_ledger::light`]).
 
+use crate::verify::Network;
 use serde::{Deserialize, Serialize};
 use sillok_ledger::light::{Fork, LightError, TrustedHeader};
 use sillok_ledger::proof::VerifiedHeader;
@@ -127,6 +128,12 @@ pub struct CheckpointFile {
     /// The validators that certified this height, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified_by: Option<Vec<ValidatorFile>>,
+    /// The network's name, for who checks without its genesis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// How long a header is trusted, in milliseconds; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusting_period_ms: Option<u64>,
 }
 
 /// A validator in a checkpoint.
@@ -198,7 +205,17 @@ impl CheckpointFile {
                 .filter(|_| whole)
                 .map(|signed| hex::encode(encode(signed))),
             certified_by: trusted.validators.as_ref().filter(|_| whole).map(set_file),
+            network: None,
+            trusting_period_ms: None,
         }
+    }
+
+    /// The same with what of the genesis a verifier needs, so that it needs no other file.
+    #[must_use]
+    pub fn with_network(mut self, network: &Network) -> Self {
+        self.network = Some(network.name.clone());
+        self.trusting_period_ms = Some(network.trusting_period_ms);
+        self
     }
 
     /// The text of the file.
@@ -250,6 +267,27 @@ pub fn read_checkpoint(path: &Path) -> Result<TrustedHeader, TrustError> {
     let file: CheckpointFile = serde_json::from_str(&text)
         .map_err(|error| TrustError::File { path: path.to_owned(), reason: error.to_string() })?;
     file.trusted().map_err(|reason| TrustError::File { path: path.to_owned(), reason })
+}
+
+/// Reads all that a verifier without a network needs, from one file: a checkpoint as `sillok checkpoint save` writes it,
+/// or a genesis.
+///
+/// # Errors
+///
+/// [`TrustError`].
+pub fn read_trust(path: &Path) -> Result<(Network, TrustedHeader), TrustError> {
+    let text = read(path)?;
+    let wrong = |reason: String| TrustError::File { path: path.to_owned(), reason };
+    let Ok(file) = serde_json::from_str::<CheckpointFile>(&text) else {
+        let chain = sillok_ledger::genesis::from_json(&text)
+            .map_err(|_| wrong("it is neither a checkpoint nor a genesis".to_owned()))?;
+        return Ok((Network::from(&chain), genesis_header(&chain)?));
+    };
+    let trusted = file.trusted().map_err(wrong)?;
+    let (Some(name), Some(trusting_period_ms)) = (file.network, file.trusting_period_ms) else {
+        return Err(wrong("the checkpoint does not name its network".to_owned()));
+    };
+    Ok((Network { name, genesis_hash: trusted.genesis_hash, trusting_period_ms }, trusted))
 }
 
 /// Reads `genesis.json`.
@@ -453,18 +491,56 @@ impl Trust {
     pub fn keep_fork(&self, fork: &Fork) -> Result<Option<PathBuf>, TrustError> {
         let Some(directory) = &self.directory else { return Ok(None) };
         let path = directory.join(format!("fork-{}.json", fork.height));
-        let signed = |one: &v1::SignedHeader| hex::encode(encode(one));
-        let text = serde_json::json!({
-            "genesis_hash": self.chain.hash().to_string(),
-            "height": fork.height,
-            "trusted_hash": fork.trusted_hash.to_string(),
-            "other_hash": fork.other_hash.to_string(),
-            "trusted": fork.trusted.as_ref().map(signed),
-            "other": signed(&fork.other),
-        });
-        write(&path, &format!("{text:#}\n"))?;
+        write(&path, &fork_json(self.chain.hash(), fork))?;
         Ok(Some(path))
     }
+}
+
+/// Both headers of a fork, as they are kept.
+fn fork_json(genesis_hash: &Hash, fork: &Fork) -> String {
+    let signed = |one: &v1::SignedHeader| hex::encode(encode(one));
+    let text = serde_json::json!({
+        "genesis_hash": genesis_hash.to_string(),
+        "height": fork.height,
+        "trusted_hash": fork.trusted_hash.to_string(),
+        "other_hash": fork.other_hash.to_string(),
+        "trusted": fork.trusted.as_ref().map(signed),
+        "other": signed(&fork.other),
+    });
+    format!("{text:#}\n")
+}
+
+/// Where the evidence against a trust file is kept: beside it.
+fn fork_beside(trust: &Path) -> PathBuf {
+    let mut name = trust.as_os_str().to_owned();
+    name.push(".fork.json");
+    PathBuf::from(name)
+}
+
+/// Refuses a trust file beside which the evidence of a fork lies.
+///
+/// # Errors
+///
+/// [`TrustError::ForkOnRecord`].
+pub fn refuse_fork_beside(trust: &Path) -> Result<(), TrustError> {
+    let path = fork_beside(trust);
+    if path.exists() { Err(TrustError::ForkOnRecord { path }) } else { Ok(()) }
+}
+
+/// Keeps both headers of a fork beside the trust file that shows one of them; from then on
+/// [`refuse_fork_beside`] refuses it.
+///
+/// # Errors
+///
+/// [`TrustError::Io`].
+pub fn keep_fork_beside(
+    trust: &Path,
+    genesis_hash: &Hash,
+    fork: &Fork,
+) -> Result<PathBuf, TrustError> {
+    let path = fork_beside(trust);
+    write(&path, &fork_json(genesis_hash, fork))?;
+    Ok(path)
 }
 
 fn network_directory(home: &Path, genesis_hash: &Hash) -> PathBuf {
@@ -567,6 +643,8 @@ mod tests {
             validators: vec![validator(1), validator(2)],
             signed_header: None,
             certified_by: None,
+            network: None,
+            trusting_period_ms: None,
         }
     }
 

@@ -127,6 +127,7 @@ mod documents {
             "proto",
             "did-method",
             "ledger",
+            "verifier",
             "consensus",
             "client",
             "node",
@@ -148,7 +149,8 @@ mod documents {
 
     #[test]
     fn every_test_that_is_named_exists() {
-        let tops = ["proto", "did-method", "ledger", "consensus", "client", "node", "devnet"];
+        let tops =
+            ["proto", "did-method", "ledger", "verifier", "consensus", "client", "node", "devnet"];
         let sources: String = tops
             .iter()
             .flat_map(|top| ["src", "tests"].map(|part| root().join(top).join(part)))

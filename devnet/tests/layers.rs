@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each crate and the crates of ours that it may use.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("sillok-proto", &[]),
     ("sillok-did-method", &["sillok-proto"]),
     ("sillok-ledger", &["sillok-proto", "sillok-did-method"]),
     ("sillok-consensus", &["sillok-proto", "sillok-ledger"]),
-    ("sillok-client", &["sillok-proto", "sillok-did-method", "sillok-ledger"]),
+    ("sillok-verifier", &["sillok-proto", "sillok-did-method", "sillok-ledger"]),
+    ("sillok-client", &["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-verifier"]),
     ("sillok-node", &["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-consensus"]),
     (
         "sillok-devnet",
@@ -141,6 +142,36 @@ fn tokio_features(krate: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// A11, B4: what a gate or a phone links to check an answer. No runtime, no transport, no storage, no state tree, not even a
+/// source of randomness.
+#[test]
+fn a11_b4_the_verifier_needs_no_runtime_no_transport_no_storage_and_no_tree() {
+    let banned = [
+        "tokio",
+        "tonic",
+        "hyper",
+        "libp2p",
+        "rocksdb",
+        "librocksdb",
+        "mio",
+        "rand",
+        "getrandom",
+        "socket2",
+        "jmt",
+        "borsh",
+        "clap",
+        "futures",
+    ];
+    assert_none_of("sillok-verifier", &[], &banned);
+    // What it links is said here, so that nothing comes in unseen: everything beyond the rules themselves.
+    let more: BTreeSet<String> = linked("sillok-verifier", &[])
+        .difference(&linked("sillok-ledger", &["--no-default-features"]))
+        .cloned()
+        .collect();
+    let expected = ["adler2", "minicbor", "miniz_oxide", "sillok-verifier"].map(str::to_owned);
+    assert_eq!(more, BTreeSet::from(expected));
+}
+
 #[test]
 fn the_client_needs_no_tree_no_storage_and_no_peers() {
     assert_none_of("sillok-client", &[], &["jmt", "borsh", "rocksdb", "librocksdb", "libp2p"]);
@@ -160,6 +191,7 @@ fn every_package_comes_from_the_registry_under_an_accepted_license() {
         "MIT-0",
         "BSD-2-Clause",
         "BSD-3-Clause",
+        "BlueOak-1.0.0",
         "ISC",
         "Zlib",
         "Unicode-3.0",

@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::bare_urls, reason = "these comments are the help that is printed on terminals")]
 
+mod staple;
 mod status;
 mod trust;
 
@@ -12,6 +13,7 @@ use sillok_proto::{Hash, v1};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use staple::{EntryName, StapleArguments, VerifyStapleArguments};
 pub(crate) use status::{
     ActivateArguments, ApproveArguments, CheckStatusArguments, CreateListArguments, DeskArguments,
     EndArguments, PersonArguments, ReinstateArguments, ReserveArguments, SetArguments,
@@ -153,6 +155,24 @@ pub(crate) enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Keep documents, entries, lists and rights of one height in a file, with all that proves them
+    ///
+    ///   sillok staple DID --status LIST#4711 --out credential.staple
+    ///   sillok staple --list LIST --out gate.staple
+    ///   sillok staple DID --right issue --on TYPE --out issuer.staple
+    ///
+    /// Who has a checkpoint checks it without a network: sillok verify-staple
+    #[command(verbatim_doc_comment)]
+    Staple(StapleArguments),
+    /// Check a file that `staple` wrote, without any node
+    ///
+    ///   sillok verify-staple credential.staple --trust checkpoint.json --max-age 24h
+    ///   sillok verify-staple gate.staple --trust checkpoint.json --max-age 24h --status LIST#4711
+    ///
+    /// Exit code 9: an entry is not valid, or a right is not held. Nothing older than --max-age is
+    /// valid (3); with --min-height nothing below what was taken before.
+    #[command(verbatim_doc_comment)]
+    VerifyStaple(VerifyStapleArguments),
     /// Show or hand on what is trusted
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),

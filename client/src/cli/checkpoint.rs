@@ -6,6 +6,7 @@ use super::output::Output;
 use super::session;
 use serde_json::json;
 use sillok_client::trust::{CheckpointFile, Trust};
+use sillok_client::verify::Network;
 use sillok_did_method::format_datetime;
 use sillok_ledger::light::TrustedHeader;
 use std::fs;
@@ -40,8 +41,9 @@ pub(crate) async fn run(
             if let Some(error) = last {
                 return Err(error.into());
             }
-            write(file, &CheckpointFile::of(&trusted, false))?;
             let trust = session::offline_trust(global)?;
+            let network = Network::from(trust.chain());
+            write(file, &CheckpointFile::of(&trusted, true).with_network(&network))?;
             show(&trust, &trusted, output);
             output.note(format_args!(
                 "written to {}; hand it on by a way that cannot be tampered with",

@@ -576,7 +576,7 @@ async fn show(global: &Global, name: &Hash, output: Output) -> Result<u8, Failur
 }
 
 /// What a verifier hears in a word.
-fn verdict(entry: &Entry, time_ms: u64) -> &'static str {
+pub(super) fn verdict(entry: &Entry, time_ms: u64) -> &'static str {
     match entry.state {
         // B20: not to be trusted before it was revoked.
         EntryState::Invalid if entry.invalid_from_ms != 0 && entry.invalid_from_ms <= time_ms => {

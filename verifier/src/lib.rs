@@ -1,19 +1,27 @@
-//! Checking what a node answers: pure, without I/O, clock or async, so that it runs in any program, also offline.
+//! Checking what a node answers, or a file that came from one: without I/O, clock, async, tree or storage, so that it runs
+//! in any program, also offline.
 //!
-//! A node proves what it says with a header that the validators certified and a path to it. From the trusted header on
-//! ([`crate::trust`]) everything follows: the header, the head of the DID or its absence, the chain of heads by hash,
-//! the document by its hash, and for version 1 the DID itself by its inception. What is old is never *valid*: an answer
-//! past its age comes as stale, and its value must be asked for by a name that says so (PROTOCOL §6.3).
+//! ```text
+//!   moment ── status ── authority ── (this page: DIDs)     answers of a node, each proved from one certified header
+//!     └────────┴───────────┴── staple ── staple/parts      answers of one height in a file, for who has no network
+//! ```
 //!
-//! `ResolveResponse.resolution_json` is never looked at: the view is made here, from what was verified.
+//! Whoever answers proves what it says with a header that the validators certified and a path to it. From one trusted
+//! header on everything follows: the header, the head of the DID or its absence, the chain of heads by hash, the document
+//! by its hash, and for version 1 the DID itself by its inception. What is old is never *valid*: an answer past its age
+//! comes as stale, and its value must be asked for by a name that says so (PROTOCOL §6.3).
 //!
-//! Below are DIDs; [`moment`], [`status`] and [`authority`] hold what answers about lists, rights and types take.
+//! `ResolveResponse.resolution_json` is never looked at: the view is made here, from what was verified. Signatures,
+//! certificates, paths and the rules of rights are the ledger's own (`sillok_ledger::{certificate, proof, light}`), run
+//! again. Deliberately absent: fetching, and where a trusted header is kept.
 
 pub mod moment;
 
 pub mod status;
 
 pub mod authority;
+
+pub mod staple;
 
 use serde_json::Value;
 use sillok_did_method::{
@@ -495,11 +503,33 @@ impl History {
     }
 }
 
+/// What a verifier knows of a network. The genesis says it, or a checkpoint that somebody vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name, as in its DIDs.
+    pub name: String,
+    /// Names it to its validators.
+    pub genesis_hash: Hash,
+    /// How long a trusted header may be built on.
+    pub trusting_period_ms: u64,
+}
+
+impl From<&Chain> for Network {
+    fn from(chain: &Chain) -> Self {
+        Self {
+            name: chain.network().to_owned(),
+            genesis_hash: *chain.hash(),
+            trusting_period_ms: chain.parameters().trusting_period_ms,
+        }
+    }
+}
+
 /// Checks answers about one network, from one trusted header, for one caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Verifier<'a> {
-    /// The network.
-    pub chain: &'a Chain,
+    network: &'a str,
+    genesis_hash: Hash,
+    trusting_period_ms: u64,
     /// Where trust starts.
     pub trusted: &'a TrustedHeader,
     /// What the caller accepts.
@@ -511,8 +541,29 @@ pub struct Verifier<'a> {
 impl<'a> Verifier<'a> {
     /// Checks answers from `trusted` on.
     #[must_use]
-    pub const fn new(chain: &'a Chain, trusted: &'a TrustedHeader, policy: Policy) -> Self {
-        Self { chain, trusted, policy, history: None }
+    pub fn new(chain: &'a Chain, trusted: &'a TrustedHeader, policy: Policy) -> Self {
+        Self {
+            network: chain.network(),
+            genesis_hash: *chain.hash(),
+            trusting_period_ms: chain.parameters().trusting_period_ms,
+            trusted,
+            policy,
+            history: None,
+        }
+    }
+
+    /// The same for who does not have the genesis itself.
+    #[must_use]
+    pub fn of(network: &'a Network, trusted: &'a TrustedHeader, policy: Policy) -> Self {
+        let Network { name, genesis_hash, trusting_period_ms } = network;
+        Self {
+            network: name,
+            genesis_hash: *genesis_hash,
+            trusting_period_ms: *trusting_period_ms,
+            trusted,
+            policy,
+            history: None,
+        }
     }
 
     /// The same with a proof that the header of the answer is an ancestor of the trusted one.
@@ -652,13 +703,12 @@ impl<'a> Verifier<'a> {
     }
 
     fn verify_header(&self, signed: &v1::SignedHeader) -> Result<VerifiedHeader, LightError> {
-        let trusting_period_ms = self.chain.parameters().trusting_period_ms;
         light::verify_header(
-            self.chain.hash(),
+            &self.genesis_hash,
             self.trusted,
             signed,
             self.policy.now_ms,
-            trusting_period_ms,
+            self.trusting_period_ms,
         )
     }
 
@@ -678,7 +728,7 @@ impl<'a> Verifier<'a> {
         }
         // The certificate alone: that nothing is asked of the state.
         let proof = v1::StateProof { signed_header: Some(signed.clone()), entries: Vec::new() };
-        let state = proof::verify_state_proof(self.chain.hash(), &proof, set)?;
+        let state = proof::verify_state_proof(&self.genesis_hash, &proof, set)?;
         Ok(state.header().clone())
     }
 
@@ -724,10 +774,10 @@ impl<'a> Verifier<'a> {
         did: &Did,
         proof: Option<&v1::StateProof>,
     ) -> Result<(Option<v1::Head>, Answer<()>), VerifyError> {
-        if did.network() != self.chain.network() {
+        if did.network() != self.network {
             return Err(VerifyError::OtherNetwork {
                 found: did.network().to_owned(),
-                expected: self.chain.network().to_owned(),
+                expected: self.network.to_owned(),
             });
         }
         let (state, answer) = self.proved(proof)?;
@@ -807,39 +857,51 @@ fn check_version(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
-    use crate::keys::KeyAlgorithm;
+    use sillok_did_method::SUBMIT;
+
+    /// A document with one key; nobody needs its secret here.
+    fn document(point: u8) -> v1::DidDocument {
+        let key =
+            v1::PublicKey { algorithm: v1::Algorithm::Ed25519.into(), point: vec![point; 32] };
+        let bound = v1::BoundKey { key: Some(key), relationships: SUBMIT, ..Default::default() };
+        v1::DidDocument { keys: vec![bound], ..v1::DidDocument::default() }
+    }
+
+    fn did(document: &v1::DidDocument) -> Did {
+        let kind = v1::Kind::Organization;
+        let digest = inception_digest(&inception(kind, document, None, &Recovery::None));
+        Did::new("test", digest).unwrap()
+    }
 
     #[test]
     fn version_1_is_what_the_did_is_the_hash_of() {
-        let make = || Identity::organization("test", KeyAlgorithm::Ed25519, false, None, None);
-        let (identity, other) = (make().unwrap(), make().unwrap());
-        let document = identity.document();
+        let (document, other) = (document(1), document(2));
+        let (of, other) = (did(&document), did(&other));
         let head = v1::Head {
-            did: identity.did.digest().to_vec(),
+            did: of.digest().to_vec(),
             kind: v1::Kind::Organization.into(),
             version: 1,
             document_hash: document_hash(&document).to_vec(),
             ..v1::Head::default()
         };
-        assert_eq!(check_version(&identity.did, &head, Some(&document)), Ok(()));
+        assert_eq!(check_version(&of, &head, Some(&document)), Ok(()));
         // A certified head of a DID that its keys do not make: only validators could forge it, and it still fails.
-        let forged = v1::Head { did: other.did.digest().to_vec(), ..head.clone() };
-        let verdict = check_version(&other.did, &forged, Some(&document));
+        let forged = v1::Head { did: other.digest().to_vec(), ..head.clone() };
+        let verdict = check_version(&other, &forged, Some(&document));
         assert_eq!(verdict, Err(VerifyError::OtherInception));
         let assisted = Some(v1::RecoveryRule { countersigner: vec![7; 32] });
         let forged = v1::Head { recovery: assisted, ..head };
-        let verdict = check_version(&identity.did, &forged, Some(&document));
+        let verdict = check_version(&of, &forged, Some(&document));
         assert_eq!(verdict, Err(VerifyError::OtherInception));
     }
 
     #[test]
     fn the_deactivation_has_no_document() {
-        let did = Identity::organization("test", KeyAlgorithm::Ed25519, false, None, None).unwrap();
-        let document = did.document();
+        let document = document(1);
+        let of = did(&document);
         let head = v1::Head { version: 2, deactivated: true, ..v1::Head::default() };
-        assert_eq!(check_version(&did.did, &head, None), Ok(()));
-        let verdict = check_version(&did.did, &head, Some(&document));
+        assert_eq!(check_version(&of, &head, None), Ok(()));
+        let verdict = check_version(&of, &head, Some(&document));
         assert_eq!(verdict, Err(VerifyError::DocumentUnexpected { version: 2 }));
     }
 }

@@ -218,7 +218,7 @@ impl Verifier<'_> {
             header: ancestor.header.clone(),
             path: ancestor.path.clone(),
         };
-        Ok(proof::verify_ancestor(self.chain.hash(), tip, &proof)?)
+        Ok(proof::verify_ancestor(&self.genesis_hash, tip, &proof)?)
     }
 }
 
