@@ -39,12 +39,8 @@ const BATCH: u64 = 20_000;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-macro_rules! ensure {
-    ($holds:expr, $($message:tt)*) => {
-        if !$holds {
-            return Err(format!($($message)*).into());
-        }
-    };
+fn ensure(holds: bool, what: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(what.into()) }
 }
 
 /// Measure how large proofs are and how long checking them takes.
@@ -171,7 +167,7 @@ fn number(value: impl Display) -> Cell {
 }
 
 fn measure(arguments: &Proofs) -> Result<Report> {
-    ensure!(arguments.runs > 0, "--runs is at least 1");
+    ensure(arguments.runs > 0, "--runs is at least 1")?;
     let mut report = Report { proofs: Vec::new(), bundles: Vec::new() };
     for dids in &arguments.dids {
         let state = State::grow(*dids)?;
@@ -284,7 +280,10 @@ fn registry(authority: &Hash) -> BTreeMap<TreeKey, Vec<u8>> {
         *byte = (if drawn & 1 == 0 { 0 } else { 3 }) | (if drawn & 2 == 0 { 0 } else { 0x30 });
     }
     let period = v1::Period { from_ms: START_MS, ..v1::Period::default() };
+    let kind = v1::Kind::Organization.into();
+    let active = v1::Head { did: authority.to_vec(), kind, version: 1, ..v1::Head::default() };
     BTreeMap::from([
+        (TreeKey::did_head(authority), encode(&active)),
         (TreeKey::status_list(&LIST), encode(&list)),
         (TreeKey::status_chunk(&LIST, 0), encode(&v1::StatusChunk { states })),
         (
@@ -296,7 +295,7 @@ fn registry(authority: &Hash) -> BTreeMap<TreeKey, Vec<u8>> {
 
 impl State {
     fn grow(dids: u64) -> Result<Self> {
-        ensure!(dids > 0, "a tree has at least one DID");
+        ensure(dids > 0, "a tree has at least one DID")?;
         let authority = Hash([5; 32]);
         let mut store = Store::default();
         let update = tree::update(&store, 0, &registry(&authority))?;
@@ -320,7 +319,9 @@ impl State {
     }
 
     fn prove(&self, keys: &[TreeKey]) -> Result<Vec<v1::StateEntry>> {
-        let prove = |key| Ok(tree::prove(&self.store, self.version, key)?);
+        let prove = |key: &TreeKey| -> Result<v1::StateEntry> {
+            Ok(tree::prove(&self.store, self.version, key)?)
+        };
         keys.iter().map(prove).collect()
     }
 
@@ -354,8 +355,7 @@ impl State {
         let answer_ms = timed(runs, || {
             let verifier = Verifier::of(&network, &trusted, policy);
             let found = verifier.resolution(&did, Asked::Current, &answer)?;
-            ensure!(found.fresh()?.version.is_some(), "the DID is there");
-            Ok(())
+            ensure(found.fresh()?.version.is_some(), "the DID is there")
         })?;
         let absent = self.prove(&[TreeKey::did_head(&Hash([9; 32]))])?;
         let absence =
@@ -390,8 +390,8 @@ impl State {
         let file = staple.to_bytes()?;
         let staple_ms = timed(runs, || {
             let read = Staple::from_bytes(&file)?;
-            ensure!(read.verify(&network, &trusted, policy)?.fresh()?.len() == 3, "three answers");
-            Ok(())
+            let answer = read.verify(&network, &trusted, policy)?;
+            ensure(answer.fresh()?.len() == 3, "there are three answers")
         })?;
         Ok(Figures {
             dids: self.dids,
@@ -481,8 +481,7 @@ fn bundle(validators: usize, changes: u64, runs: usize) -> Result<BundleFigures>
     let now_ms = START_MS + last * 1_000;
     let bundle_ms = timed(runs, || {
         let reached = follow(&GENESIS, &trusted, &bundle, now_ms, 30 * DAY_MS)?;
-        ensure!(reached.height == last, "the bundle leads to height {last}");
-        Ok(())
+        ensure(reached.height == last, "the bundle leads to its last height")
     })?;
     Ok(BundleFigures { validators, changes, bundle_bytes: encode(&bundle).len(), bundle_ms })
 }
