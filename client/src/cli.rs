@@ -36,7 +36,7 @@ pub(crate) async fn run() -> ExitCode {
         }
     };
     let output = Output::new(arguments.global.json);
-    match dispatch(&arguments, output).await {
+    match Box::pin(dispatch(&arguments, output)).await {
         Ok(exit) => ExitCode::from(exit),
         Err(failure) => {
             output.failure(&failure);

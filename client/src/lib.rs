@@ -65,6 +65,8 @@ pub mod read;
 
 pub mod write;
 
+pub mod already;
+
 pub mod member;
 
 pub mod evidence;

@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// The name that the ledger has for an organization; empty if none.
-    async fn organization_name(&self, organization: &Hash) -> Result<String, ReadError> {
+    pub(crate) async fn organization_name(&self, organization: &Hash) -> Result<String, ReadError> {
         let key = TreeKey::organization(organization);
         let answer = self.state(&[key]).await?;
         // What was proved is not what it should be: no other node has better.

@@ -16,7 +16,7 @@ use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, Frame, StateFault, StateView, Tip, TransactionLeaf,
     TreeKey, VerifyEach, authority, build_block, default_parameters, header_hash,
-    organization_digest, precommit_string, validator_set_hash,
+    organization_digest, precommit_string, reading, validator_set_hash,
 };
 use sillok_proto::{Hash, decode, v1};
 use std::collections::{BTreeMap, HashMap};
@@ -320,6 +320,37 @@ impl MemoryNetwork {
         self.headers.push(outcome.header);
         self.signed_headers.insert(height, signed_header);
         Ok(())
+    }
+
+    /// An enrollment, for the issuer whose it is and for nobody else.
+    fn own_enrollment(
+        &self,
+        request: &v1::PrivateReadRequest,
+    ) -> Result<Option<v1::StateProof>, Status> {
+        let denied = |code: &str, message: &str| status(Code::PermissionDenied, code, message, "");
+        let statement: v1::ReadStatement = decode(&request.statement, reading::READ_BYTES_MAX)
+            .map_err(|error| denied("INVALID_READ", &error.to_string()))?;
+        let frame = Frame {
+            chain: &self.chain,
+            height: self.tip.height(),
+            time_ms: self.tip.header.time_ms,
+            verifier: &VerifyEach,
+            replay: &self.tip.replay,
+            recent: &self.tip.recent,
+        };
+        let signature = request.signature.clone().unwrap_or_default();
+        let asked = reading::check_read(&frame, &self.store, &statement, &signature);
+        match asked.map_err(|error| denied(error.code(), &error.to_string()))? {
+            (asker, reading::Read::Enrollment { issuer, credential_type, handle })
+                if asker == issuer =>
+            {
+                let leaf = TreeKey::enrollment(&issuer, &credential_type, &handle);
+                // Of what is absent a proof would name a neighbour.
+                let held = self.store.leaf(&leaf).map_err(|error| internal(fault(error)))?;
+                held.map(|_| self.state(&[leaf], self.tip.height()).map_err(internal)).transpose()
+            }
+            _ => Err(denied("READ_NOT_ALLOWED", "there is nothing here for this organization")),
+        }
     }
 
     /// Its operators at genesis.
@@ -632,6 +663,8 @@ pub struct Lie {
     pub state: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateProof) + Send + Sync>>,
     /// To questions about chunks, lists, rights and types.
     pub answer: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateAnswer) + Send + Sync>>,
+    /// To trying a transaction.
+    pub simulate: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::SimulateResponse) + Send + Sync>>,
     /// To submitting, and to asking for the state of a transaction.
     pub transaction: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::TransactionState) + Send + Sync>>,
 }
@@ -679,6 +712,7 @@ pub async fn serve(
             .add_service(v1::did_resolver_server::DidResolverServer::new(service.clone()))
             .add_service(v1::status_registry_server::StatusRegistryServer::new(service.clone()))
             .add_service(v1::trust_registry_server::TrustRegistryServer::new(service.clone()))
+            .add_service(v1::private_status_server::PrivateStatusServer::new(service.clone()))
             .add_service(v1::ledger_server::LedgerServer::new(service))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 let _ = stopped.await;
@@ -924,6 +958,33 @@ impl v1::trust_registry_server::TrustRegistry for Service {
 }
 
 #[tonic::async_trait]
+impl v1::private_status_server::PrivateStatus for Service {
+    async fn own_entries(
+        &self,
+        _: Request<v1::PrivateReadRequest>,
+    ) -> Result<Response<v1::OwnEntriesResponse>, Status> {
+        Err(Status::unimplemented("this network answers for enrollments alone"))
+    }
+
+    async fn own_enrollment(
+        &self,
+        request: Request<v1::PrivateReadRequest>,
+    ) -> Result<Response<v1::OwnEnrollmentResponse>, Status> {
+        let request = request.into_inner();
+        let network = self.lock();
+        let (proof, height) = (network.own_enrollment(&request)?, network.tip.height());
+        Ok(Response::new(v1::OwnEnrollmentResponse { proof, height }))
+    }
+
+    async fn private_contents(
+        &self,
+        _: Request<v1::PrivateReadRequest>,
+    ) -> Result<Response<v1::PrivateContentsResponse>, Status> {
+        Err(Status::unimplemented("this network answers for enrollments alone"))
+    }
+}
+
+#[tonic::async_trait]
 impl v1::ledger_server::Ledger for Service {
     type SubscribeStream = tokio_stream::Empty<Result<v1::Event, Status>>;
 
@@ -960,10 +1021,14 @@ impl v1::ledger_server::Ledger for Service {
         let transaction = read_transaction(&request.transaction)?;
         let submitter = request.submitter.unwrap_or_default();
         let time_ms = (self.now_ms)();
-        self.lock()
+        let network = self.lock();
+        let mut response = network
             .simulate(time_ms, &transaction, &submitter, &request.roles)
-            .map(Response::new)
-            .map_err(|error| refused(&error))
+            .map_err(|error| refused(&error))?;
+        if let Some(lie) = &self.lie.simulate {
+            lie(&network, &mut response);
+        }
+        Ok(Response::new(response))
     }
 
     async fn get_transaction(

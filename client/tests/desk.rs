@@ -6,8 +6,12 @@
 mod support;
 
 use serde_json::Value;
+use sillok_client::testing::Lie;
+use sillok_proto::v1;
 use std::fs;
-use support::{Run, World, world};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::{Run, World, world, world_with};
 
 const PERSON: &str = "900101-1234567";
 
@@ -23,7 +27,10 @@ struct Office {
 impl Office {
     /// `registrar.json` is the ministry, which holds every right from the start and submits for all.
     async fn new() -> Self {
-        let world = world().await;
+        Self::of(world().await).await
+    }
+
+    async fn of(world: World) -> Self {
         let mut office = Self {
             world,
             r#type: String::new(),
@@ -136,7 +143,82 @@ fn text(value: &Value) -> String {
 }
 
 fn code(run: Run) -> String {
-    text(&run.expect(1).json()["error"]["code"])
+    code_of(run, 1)
+}
+
+fn code_of(run: Run, exit: i32) -> String {
+    text(&run.expect(exit).json()["error"]["code"])
+}
+
+/// What a node says of a rule.
+fn problem(code: &str) -> v1::Problem {
+    let (message, retry) = ("the node says so".to_owned(), "NEVER".to_owned());
+    v1::Problem { code: code.to_owned(), message, retry, fields: Vec::new() }
+}
+
+/// A node that lies when it is told to.
+#[derive(Clone, Default)]
+struct Liar(Arc<AtomicBool>);
+
+impl Liar {
+    fn lies(&self, now: bool) {
+        self.0.store(now, Ordering::SeqCst);
+    }
+
+    fn is_lying(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Of whatever is tried it says that it is so already.
+    fn already(&self) -> Lie {
+        let liar = self.clone();
+        let say = move |answer: &mut v1::SimulateResponse| {
+            if liar.is_lying() {
+                let problem = Some(problem("ALREADY"));
+                answer.violations = vec![v1::Violation { operation: Some(0), problem }];
+                answer.previews.clear();
+            }
+        };
+        Lie { simulate: Some(Arc::new(move |_, answer| say(answer))), ..Lie::default() }
+    }
+}
+
+/// The entry of the first person, who is enrolled for it.
+async fn issued(office: &Office) -> String {
+    office.enrolled(1).await;
+    let set = format!(
+        "status set {} valid --handles handles.key --people person.txt --role counter.json --reason attribute-change --channel system --level high --json --draw 1",
+        office.list
+    );
+    text(&office.yes(&set).await.expect(0).json()["entries"])
+}
+
+#[tokio::test]
+async fn b17_no_node_ends_the_report_of_a_loss_by_saying_that_it_is_so_already() {
+    let liar = Liar::default();
+    let office = Office::of(world_with(liar.already()).await).await;
+    let entry = issued(&office).await;
+    let (list, of, counter) = (&office.list, &office.r#type, office.did("counter"));
+    let revoke = format!(
+        "status set {list} invalid --index {entry} --role counter.json --reason lost-device --channel office --json"
+    );
+    let withdraw = format!("trust withdraw {counter} issue --on {of} --by agency.json --json");
+    let suspend = format!("{} --json", office.change("suspend", "suspected"));
+    liar.lies(true);
+    for report in [&revoke, &withdraw, &suspend] {
+        assert_eq!(code_of(office.yes(report).await, 8), "NOT_PROVED", "{report}");
+    }
+    liar.lies(false);
+    let check = format!("status check {list} {entry} --json");
+    assert_eq!(office.sillok(&check).await.expect(0).json()["verdict"], "VALID");
+    office.sillok(&format!("trust check {counter} issue --on {of}")).await.expect(0);
+    // The same words are true once it is so, and then they are proved.
+    for report in [&revoke, &withdraw] {
+        office.yes(report).await.expect(0);
+        liar.lies(true);
+        assert_eq!(office.yes(report).await.expect(0).json()["already"], true, "{report}");
+        liar.lies(false);
+    }
 }
 
 #[tokio::test]
@@ -290,10 +372,15 @@ async fn a3_a6_b18_the_life_of_an_enrollment_on_the_command_line() {
     office.sillok(&format!("status check {other} 1")).await.expect(5);
     office.sillok(&format!("status check {list} 131072")).await.expect(5);
 
-    // B17: lost, twice reported, once done.
+    // B17: lost, twice reported, once done. What is private is proved to the issuer; for others it stays open.
     let suspend = format!("{} --json", office.change("suspend", "suspected"));
     office.yes(&suspend).await.expect(0);
-    assert_eq!(office.yes(&suspend).await.expect(0).json()["already"], true);
+    let agency = office.did("agency");
+    office.yes(&format!("trust accredit {agency} submit --grantor registrar.json")).await.expect(0);
+    let as_issuer = |report: &str| format!("{report} --submitter agency.json --yes");
+    let again = office.sillok(&as_issuer(&suspend)).await.expect(0).json();
+    assert_eq!(again["already"], true);
+    assert_eq!(code_of(office.yes(&suspend).await, 8), "NOT_PROVED");
     let now = office.sillok(&check("")).await.expect(9).json();
     assert_eq!((&now["verdict"], &now["usable"]), (&"SUSPENDED".into(), &false.into()));
     // B18: back with the phone's key alone.
@@ -334,7 +421,7 @@ async fn a3_a6_b18_the_life_of_an_enrollment_on_the_command_line() {
     // Ended for good, and nothing comes back.
     let end = format!("{} --json", office.change("end", "end-of-use"));
     office.yes(&end).await.expect(0);
-    assert_eq!(office.yes(&end).await.expect(0).json()["already"], true);
+    assert_eq!(office.sillok(&as_issuer(&end)).await.expect(0).json()["already"], true);
     assert_eq!(code(office.yes(&suspend).await), "REVOKED");
     let early = office.reserve("reserve", "first-issue", 2).replace("qr2.json", "qr2b.json");
     let stale = office.approved(&early, "early").await;

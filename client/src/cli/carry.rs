@@ -4,7 +4,7 @@
 //! Nothing is submitted that was not shown. A script says `--yes`; a person is asked.
 
 use super::arguments::CarryArguments;
-use super::failure::{EXIT_FAILED, EXIT_OK, Failure};
+use super::failure::{EXIT_FAILED, EXIT_OK, EXIT_OPEN, Failure};
 use super::output::Output;
 use super::{member, operation, tx};
 use serde_json::{Map, Value, json};
@@ -86,17 +86,21 @@ pub(super) async fn send(
     }
     tx::print(client.chain().network(), &partly, output);
     output.line("");
-    if let Some(already) = preview(client, &partly, submitter, output).await? {
-        return Ok(say_already(&already, done, output));
+    if let Some(already) = Box::pin(preview(client, &partly, submitter, output)).await? {
+        Box::pin(prove_already(client, &partly, submitter, &already, done, output)).await?;
+        return Ok(None);
     }
     confirm(carry.yes, "submit this?", output)?;
-    match client.confirm(partly, submitter).await {
+    match Box::pin(client.confirm(partly.clone(), submitter)).await {
         Ok(committed) => {
             member::done(output, done.what, &done.facts, &committed);
             Ok(Some(committed))
         }
         Err(error) => match error.problem().filter(|problem| is_already(problem)) {
-            Some(already) => Ok(say_already(already, done, output)),
+            Some(already) => {
+                Box::pin(prove_already(client, &partly, submitter, already, done, output)).await?;
+                Ok(None)
+            }
             None => Err(error.into()),
         },
     }
@@ -141,14 +145,32 @@ async fn preview(
     Ok(None)
 }
 
-fn say_already(problem: &Problem, done: &Done, output: Output) -> Option<Committed> {
+/// A node says that it is so already. What ends a report of a loss is proved (B17); the word of one node leaves it open.
+async fn prove_already(
+    client: &Client,
+    partly: &PartlySigned,
+    reader: &Identity,
+    problem: &Problem,
+    done: &Done,
+    output: Output,
+) -> Result<(), Failure> {
+    if !client.is_so_already(partly, reader).await? {
+        let mut failure = Failure::new(
+            EXIT_OPEN,
+            "NOT_PROVED",
+            format!(
+                "a node says that it is so already ({problem}) and that is not proved; take it for open, and try again with another --node, or with the issuer's or an auditor's file as --submitter, who may read what is private"
+            ),
+        );
+        failure.fields.insert("said".to_owned(), problem.code.clone());
+        return Err(failure);
+    }
     let mut value = object(&done.facts);
     value.insert("already".to_owned(), true.into());
     value.insert("code".to_owned(), problem.code.clone().into());
     output.value(&Value::Object(value));
-    output.line(format_args!("{}; nothing was to be done", output.good("already so")));
-    output.note("that it is so already is the word of the node");
-    None
+    output.line(format_args!("{} (proved); nothing was to be done", output.good("already so")));
+    Ok(())
 }
 
 /// As [`send`], for a command that ends with it.
