@@ -536,11 +536,13 @@ impl PartlySigned {
         Ok(())
     }
 
-    /// The private content of operation `index`, if it is one of a desk.
+    /// The private content of operation `index`, if it is one of a desk: the one that it names by its hash.
     #[must_use]
     pub fn content(&self, index: usize) -> Option<&v1::PrivateContent> {
-        let place = self.private().iter().position(|one| is_index(one.operation, index))?;
-        self.transaction.private_contents.get(place)
+        let operations = &self.transaction.body.as_ref()?.operations;
+        operations.get(index).filter(|one| names_content(one))?;
+        let before = operations.iter().take(index).filter(|one| names_content(one)).count();
+        self.transaction.private_contents.get(before)
     }
 
     /// The signatures beside operation `index`, if it is one of a desk.
@@ -694,11 +696,13 @@ impl PartlySigned {
         serde_json::to_string_pretty(&file).unwrap_or_default()
     }
 
-    /// Reads the file of another signer, for the network of `genesis_hash`.
+    /// Reads the file of another signer, for the network of `genesis_hash`. What is beside the body is what the body
+    /// names: whoever signs is shown the documents and private contents that it signs, and no others.
     ///
     /// # Errors
     ///
-    /// [`BuildError::File`], [`BuildError::OtherNetwork`], [`BuildError::Encoding`].
+    /// [`BuildError::File`], [`BuildError::OtherNetwork`], [`BuildError::Encoding`]; [`BuildError::Refused`] for a document
+    /// or a private content that is another than its operation names.
     pub fn from_json(text: &str, genesis_hash: Hash) -> Result<Self, BuildError> {
         let file: PartlySignedFile = serde_json::from_str(text)
             .map_err(|error| BuildError::File { reason: error.to_string() })?;
@@ -716,6 +720,7 @@ impl PartlySigned {
         if operations == 0 || operations != signed {
             return Err(BuildError::File { reason: "operations or their terms lack".to_owned() });
         }
+        CheckedTransaction::check_parts(&transaction)?;
         Ok(Self { genesis_hash, transaction })
     }
 }
@@ -729,6 +734,10 @@ struct PartlySignedFile {
 
 fn is_index(operation: u32, index: usize) -> bool {
     usize::try_from(operation) == Ok(index)
+}
+
+const fn names_content(operation: &v1::Operation) -> bool {
+    matches!(operation.operation, Some(Kind::SetStatus(_) | Kind::SetEnrollment(_)))
 }
 
 fn names_document(operation: &v1::Operation) -> bool {
@@ -858,6 +867,80 @@ mod tests {
         }
         let transaction = partly.submit(ministry.newest_secret(SUBMIT).unwrap()).unwrap();
         assert_eq!(transaction.signatures.unwrap().operations[0].signatures.len(), 3);
+    }
+
+    /// Two changes of status, about entries 3 and 4.
+    fn two_changes(role: &Identity) -> [crate::desk::Application; 2] {
+        let circumstances = crate::desk::Circumstances {
+            acting_role: role.did.clone(),
+            reason: v1::Reason::Suspected,
+            channel: v1::Channel::Office,
+            assurance_level: None,
+            organization: None,
+            approvers: Vec::new(),
+        };
+        [3, 4].map(|index| {
+            let state = sillok_did_method::EntryState::Suspended;
+            let (list, dates) = (Hash([4; 32]), crate::desk::EntryDates::default());
+            let entries = [(index, None)];
+            crate::desk::Application::set_status(
+                GENESIS,
+                &circumstances,
+                &list,
+                state,
+                &entries,
+                dates,
+            )
+            .unwrap()
+        })
+    }
+
+    fn partly(role: &Identity, applications: &[crate::desk::Application]) -> PartlySigned {
+        let builder = TransactionBuilder::new(GENESIS, &role.did, 60_000);
+        let push = |builder: TransactionBuilder, one: &crate::desk::Application| {
+            builder.push(one.draft(), Terms::WHOLE_LIST)
+        };
+        applications.iter().fold(builder, push).freeze()
+    }
+
+    #[test]
+    fn who_signs_a_file_is_shown_the_contents_that_it_signs() {
+        let role = ministry();
+        let changes = two_changes(&role);
+        let partly = partly(&role, &changes);
+        let text = partly.to_json();
+        let [one, other] = changes.each_ref().map(|change| hex::encode(encode(change.content())));
+        // Contents change their places; the body, and so every signature over it, is as before.
+        let swapped = text.replace(&one, "-").replace(&other, &one).replace('-', &other);
+        assert_eq!(swapped.len(), text.len());
+        let error = PartlySigned::from_json(&swapped, GENESIS).unwrap_err();
+        assert!(matches!(error, BuildError::Refused { .. }), "{error}");
+
+        // Each is shown beside the operation that names it, whatever the signatures say of their places.
+        let mut moved = partly;
+        let places = &mut moved.transaction.private_signatures.as_mut().unwrap().operations;
+        for (place, operation) in places.iter_mut().zip([1, 0]) {
+            place.operation = operation;
+        }
+        let moved = PartlySigned::from_json(&moved.to_json(), GENESIS).unwrap();
+        assert_eq!(moved.content(0), Some(changes[0].content()));
+        assert_eq!(moved.content(1), Some(changes[1].content()));
+        assert_eq!(moved.content(2), None);
+    }
+
+    #[test]
+    fn who_signs_a_file_is_shown_the_document_that_it_signs() {
+        let ministry = ministry();
+        let (partly, one, two) = two_creates(&ministry, Terms::NAMED);
+        let documents = [&one, &two].map(|identity| identity.document());
+        let mut other = partly;
+        other.transaction.documents = vec![documents[1].clone(), documents[0].clone()];
+        let error = PartlySigned::from_json(&other.to_json(), GENESIS).unwrap_err();
+        assert!(matches!(error, BuildError::Refused { .. }), "{error}");
+        other.transaction.documents = vec![documents[0].clone()];
+        assert!(PartlySigned::from_json(&other.to_json(), GENESIS).is_err());
+        other.transaction.documents = documents.to_vec();
+        PartlySigned::from_json(&other.to_json(), GENESIS).unwrap();
     }
 
     #[test]

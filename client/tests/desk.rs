@@ -414,7 +414,8 @@ async fn a3_a6_b18_the_life_of_an_enrollment_on_the_command_line() {
     office.write("status submit a.application --role counter.json --out a.part").await.expect(0);
     let shown = office.sillok("tx show a.part").await.expect(0).stdout;
     assert!(shown.contains("activate") && shown.contains("enrollment key"), "{shown}");
-    office.sillok("tx sign a.part --key board.json").await.expect(1);
+    let unsigned = office.sillok("tx sign a.part --key board.json").await.expect(1);
+    assert!(unsigned.stdout.contains("enrollment key"), "shown before anything is signed");
     office.sillok("tx sign a.part --key qr2.json --key phone2.json").await.expect(0);
     office.write("tx submit a.part").await.expect(0);
 

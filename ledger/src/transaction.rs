@@ -213,7 +213,7 @@ impl CheckedTransaction {
     /// # Errors
     ///
     /// [`AdmissionError`]: a part is missing, another, or too many.
-    pub(crate) fn check_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
+    pub fn check_parts(transaction: &v1::Transaction) -> Result<(), AdmissionError> {
         check_empty_private_signatures(transaction)?;
         let operations = transaction.body.as_ref().map_or(&[][..], |body| &body.operations);
         let mut documents = transaction.documents.iter();

@@ -15,7 +15,7 @@ use sillok_client::keys::SecretKey;
 use sillok_client::private_file;
 use sillok_client::transaction::PartlySigned;
 use sillok_did_method::{CAPABILITY_INVOCATION, SUBMIT, format_datetime};
-use sillok_proto::Hash;
+use sillok_proto::{Hash, v1};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,19 +38,15 @@ fn read(path: &Path, genesis_hash: &Hash) -> Result<PartlySigned, Failure> {
     Ok(PartlySigned::from_json(&text, *genesis_hash)?)
 }
 
-/// Prints what the transaction would do and how far it is signed.
-pub(super) fn print(network: &str, partly: &PartlySigned, output: Output) -> Value {
-    let body = partly.body();
-    let submitter =
-        super::read::did_text(network, Hash::from_slice(&body.submitter).unwrap_or_default());
-    output.facts(&[
-        ("transaction", partly.id().to_string()),
-        ("submitter", submitter.clone()),
-        ("valid until", format_datetime(body.valid_until_ms)),
-    ]);
+/// One operation: what it does in words, and the ids of the keys that have signed it.
+struct Shown {
+    facts: Vec<(&'static str, String)>,
+    signed_by: Vec<String>,
+}
+
+fn operations(network: &str, partly: &PartlySigned) -> Vec<Shown> {
     let signatures = partly.transaction().signatures.clone().unwrap_or_default();
-    let mut operations = Vec::new();
-    for (index, one) in body.operations.iter().enumerate() {
+    let shown = |(index, one): (usize, &v1::Operation)| {
         let mut facts = operation::describe(network, partly.genesis_hash(), one);
         if let Some(content) = partly.content(index) {
             facts.extend(operation::private_facts(network, content));
@@ -65,23 +61,45 @@ pub(super) fn print(network: &str, partly: &PartlySigned, output: Output) -> Val
             let all = desk.acting_role.iter().chain(approvals).chain(&desk.holder_keys);
             signed_by.extend(all.map(|one| hex::encode(&one.key_id)));
         }
+        Shown { facts, signed_by }
+    };
+    partly.body().operations.iter().enumerate().map(shown).collect()
+}
+
+fn submitter(network: &str, partly: &PartlySigned) -> String {
+    super::read::did_text(network, Hash::from_slice(&partly.body().submitter).unwrap_or_default())
+}
+
+/// Prints what the transaction would do and how far it is signed.
+pub(super) fn print(network: &str, partly: &PartlySigned, output: Output) {
+    output.facts(&[
+        ("transaction", partly.id().to_string()),
+        ("submitter", submitter(network, partly)),
+        ("valid until", format_datetime(partly.body().valid_until_ms)),
+    ]);
+    for Shown { mut facts, signed_by } in operations(network, partly) {
         let shown =
             if signed_by.is_empty() { "nobody yet".to_owned() } else { signed_by.join("\n") };
         facts.push(("signed by key id", shown));
         output.line("");
         output.facts(&facts);
-        let mut object: Map<String, Value> = facts
-            .into_iter()
-            .filter(|(name, _)| *name != "signed by key id")
-            .map(|(name, value)| (name.replace(' ', "_"), value.into()))
-            .collect();
-        object.insert("signed_by".to_owned(), signed_by.into());
-        operations.push(Value::Object(object));
     }
+}
+
+/// The same for programs.
+fn value(network: &str, partly: &PartlySigned) -> Value {
+    let object = |Shown { facts, signed_by }: Shown| {
+        let facts = facts.into_iter();
+        let mut object: Map<String, Value> =
+            facts.map(|(name, value)| (name.replace(' ', "_"), value.into())).collect();
+        object.insert("signed_by".to_owned(), signed_by.into());
+        Value::Object(object)
+    };
+    let operations: Vec<Value> = operations(network, partly).into_iter().map(object).collect();
     json!({
         "transactionId": partly.id().to_string(),
-        "submitter": submitter,
-        "validUntil": format_datetime(body.valid_until_ms),
+        "submitter": submitter(network, partly),
+        "validUntil": format_datetime(partly.body().valid_until_ms),
         "operations": operations,
     })
 }
@@ -89,8 +107,8 @@ pub(super) fn print(network: &str, partly: &PartlySigned, output: Output) -> Val
 pub(crate) fn show(global: &Global, path: &Path, output: Output) -> Result<u8, Failure> {
     let trust = session::offline_trust(global)?;
     let partly = read(path, trust.chain().hash())?;
-    let value = print(trust.chain().network(), &partly, output);
-    output.value(&value);
+    print(trust.chain().network(), &partly, output);
+    output.value(&value(trust.chain().network(), &partly));
     Ok(EXIT_OK)
 }
 
@@ -160,6 +178,8 @@ pub(crate) fn sign(
 ) -> Result<u8, Failure> {
     let trust = session::offline_trust(global)?;
     let mut partly = read(path, trust.chain().hash())?;
+    // First, so that nothing is signed that was not shown.
+    print(trust.chain().network(), &partly, output);
     let mut signed = Vec::new();
     for file in keys {
         let signer = Signer::read(file)?;
@@ -180,8 +200,7 @@ pub(crate) fn sign(
     write_new(&beside, &partly)?;
     fs::rename(&beside, path)
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-    let value = print(trust.chain().network(), &partly, output);
-    output.value(&value);
+    output.value(&value(trust.chain().network(), &partly));
     output.line("");
     for key_id in &signed {
         output.line(format_args!("{} with key id {key_id}", output.good("signed")));
