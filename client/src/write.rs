@@ -13,6 +13,7 @@ use crate::read::{Client, Committed, ReadError, TransactionState};
 use crate::transaction::{BuildError, OperationDraft, PartlySigned, Terms, TransactionBuilder};
 use crate::verify::{Asked, ResolvedVersion};
 use sillok_did_method::{CAPABILITY_INVOCATION, Did, Recovery, SUBMIT, transaction_id};
+use sillok_ledger::TreeKey;
 use sillok_proto::{Hash, encode, v1};
 use std::time::Duration;
 
@@ -71,8 +72,10 @@ pub enum WriteError {
         /// Why.
         problem: Problem,
     },
-    /// Ledger time passed its end.
-    #[error("transaction {id} expired before it was ordered; nothing was written, send it again")]
+    /// Ledger time passed its end: that is proved. That it was not ordered before is the word of the node.
+    #[error(
+        "transaction {id} expired, and the node does not have it; ask another with `sillok tx status {id}` before writing anew"
+    )]
     Expired {
         /// Its id.
         id: Hash,
@@ -96,6 +99,23 @@ impl WriteError {
         match self {
             Self::Refused { problem } | Self::Rejected { problem, .. } => Some(problem),
             _ => None,
+        }
+    }
+
+    /// Of a transaction that was to be submitted: may it have been ordered, or be yet? Whatever a node says once it has
+    /// the transaction is its word, a refusal too; what was made for the transaction must then be kept.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::Read(_)
+            | Self::Refused { .. }
+            | Self::Rejected { .. }
+            | Self::Expired { .. }
+            | Self::Pending { .. } => true,
+            Self::Build(_)
+            | Self::NotFound { .. }
+            | Self::Deactivated { .. }
+            | Self::NoKey { .. } => false,
         }
     }
 }
@@ -517,6 +537,18 @@ impl Client {
         self.submit_as(transaction, Vec::new(), wait).await
     }
 
+    /// Is it proved that ledger time has passed this?
+    async fn is_past(&self, time_ms: u64) -> Result<bool, ReadError> {
+        if self.trusted().time_ms <= time_ms {
+            // Any read moves the trusted header on.
+            match self.state(&[TreeKey::members()]).await {
+                Ok(_) | Err(ReadError::Call(CallError::Unreachable { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.trusted().time_ms > time_ms)
+    }
+
     async fn submit_as(
         &self,
         transaction: &v1::Transaction,
@@ -552,7 +584,11 @@ impl Client {
                 TransactionState::Rejected { problem } => {
                     return Err(WriteError::Rejected { id, problem });
                 }
-                TransactionState::Expired { .. } => return Err(WriteError::Expired { id }),
+                TransactionState::Expired { .. } => {
+                    if self.is_past(valid_until_ms).await? {
+                        return Err(WriteError::Expired { id });
+                    }
+                }
                 TransactionState::Pending | TransactionState::Unknown => {}
             }
             let left = left();

@@ -326,6 +326,13 @@ async fn an_open_write_says_so() {
     };
     let world = world_with(lie).await;
     let client = world.client();
+    let transaction = creation(&world, &client);
+    let error = client.submit(&transaction, Duration::from_millis(200)).await.unwrap_err();
+    assert!(matches!(error, WriteError::Pending { .. }) && error.is_open());
+}
+
+/// The transaction that registers a holder.
+fn creation(world: &World, client: &Client) -> v1::Transaction {
     let holder = world.holder();
     let mut partly = sillok_client::transaction::TransactionBuilder::new(
         client.genesis_hash(),
@@ -338,10 +345,32 @@ async fn an_open_write_says_so() {
     )
     .freeze();
     partly.sign_new_keys(0, &holder).unwrap();
-    let transaction =
-        partly.submit(world.ministries.registrar.newest_secret(SUBMIT).unwrap()).unwrap();
+    partly.submit(world.ministries.registrar.newest_secret(SUBMIT).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_write_is_over_when_ledger_time_says_so_and_not_when_a_node_does() {
+    let lie = Lie {
+        transaction: Some(Arc::new(|_, answer| {
+            let expired = v1::Expired { valid_until_ms: 1 };
+            answer.state = Some(v1::transaction_state::State::Expired(expired));
+        })),
+        ..Lie::default()
+    };
+    let world = world_with(lie).await;
+    let client = world.client();
+    let transaction = creation(&world, &client);
     let error = client.submit(&transaction, Duration::from_millis(200)).await.unwrap_err();
-    assert!(matches!(error, WriteError::Pending { .. }));
+    assert!(matches!(error, WriteError::Pending { .. }), "{error}");
+    let passes = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.pass(400);
+        world.heartbeat();
+    };
+    let submit = client.submit(&transaction, Duration::from_secs(20));
+    let (ended, ()) = tokio::join!(submit, passes);
+    let error = ended.unwrap_err();
+    assert!(matches!(error, WriteError::Expired { .. }) && error.is_open(), "{error}");
 }
 
 #[tokio::test]

@@ -181,6 +181,18 @@ impl Liar {
         };
         Lie { simulate: Some(Arc::new(move |_, answer| say(answer))), ..Lie::default() }
     }
+
+    /// It orders what it is sent and says that it refused it.
+    fn rejected(&self) -> Lie {
+        let liar = self.clone();
+        let say = move |answer: &mut v1::TransactionState| {
+            if liar.is_lying() {
+                let rejected = v1::Rejected { problem: Some(problem("NOT_GRANTED")) };
+                answer.state = Some(v1::transaction_state::State::Rejected(rejected));
+            }
+        };
+        Lie { transaction: Some(Arc::new(move |_, answer| say(answer))), ..Lie::default() }
+    }
 }
 
 /// The entry of the first person, who is enrolled for it.
@@ -219,6 +231,22 @@ async fn b17_no_node_ends_the_report_of_a_loss_by_saying_that_it_is_so_already()
         assert_eq!(office.yes(report).await.expect(0).json()["already"], true, "{report}");
         liar.lies(false);
     }
+}
+
+#[tokio::test]
+async fn a6_the_one_time_key_stays_while_its_reservation_may_be_ordered() {
+    let liar = Liar::default();
+    let office = Office::of(world_with(liar.rejected()).await).await;
+    office.enrolled(1).await;
+    liar.lies(true);
+    let reserve = format!("{} --json", office.reserve("reserve", "device-change", 2));
+    let refused = office.yes(&reserve).await;
+    assert!(refused.stdout.contains("qr2.json stays"), "{}", refused.stdout);
+    assert_eq!(code(refused), "NOT_GRANTED");
+    assert!(office.world.path("qr2.json").exists());
+    liar.lies(false);
+    // It was ordered all the same: without the key there would be a reservation that nobody can activate.
+    office.activate(2).await.expect(0);
 }
 
 #[tokio::test]

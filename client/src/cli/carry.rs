@@ -98,10 +98,11 @@ pub(super) async fn send(
         }
         Err(error) => match error.problem().filter(|problem| is_already(problem)) {
             Some(already) => {
-                Box::pin(prove_already(client, &partly, submitter, already, done, output)).await?;
+                let proved = prove_already(client, &partly, submitter, already, done, output);
+                Box::pin(proved).await.map_err(|failure| Failure { open: true, ..failure })?;
                 Ok(None)
             }
-            None => Err(error.into()),
+            None => Err(Failure::sent(error)),
         },
     }
 }

@@ -47,12 +47,14 @@ pub(crate) struct Failure {
     pub(crate) fields: BTreeMap<String, String>,
     /// Every rule that a prepared change breaks, for programs.
     pub(crate) violations: Vec<serde_json::Value>,
+    /// A transaction was sent, and may be ordered yet whatever a node says of it.
+    pub(crate) open: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
         let (code, message) = (code.to_owned(), message.into());
-        Self { exit, code, message, fields: BTreeMap::new(), violations: Vec::new() }
+        Self { exit, code, message, fields: BTreeMap::new(), violations: Vec::new(), open: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -69,9 +71,10 @@ impl Failure {
             "DEACTIVATED" => EXIT_DEACTIVATED,
             _ => EXIT_FAILED,
         };
-        let mut fields = problem.fields.clone();
-        fields.insert("retry".to_owned(), problem.retry.as_str().to_owned());
-        Self { exit, code: problem.code.clone(), message, fields, violations: Vec::new() }
+        let mut failure = Self::new(exit, &problem.code, message);
+        failure.fields.clone_from(&problem.fields);
+        failure.fields.insert("retry".to_owned(), problem.retry.as_str().to_owned());
+        failure
     }
 
     /// That a change breaks rules, all of which a node has named.
@@ -92,6 +95,12 @@ impl Failure {
             })
             .collect();
         Some(failure)
+    }
+
+    /// Of a transaction that was sent.
+    pub(crate) fn sent(error: WriteError) -> Self {
+        let open = error.is_open();
+        Self { open, ..error.into() }
     }
 
     /// More to the message, for what the command has done so far.

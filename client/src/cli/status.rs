@@ -9,9 +9,7 @@ use super::arguments::{
     SetArguments, StatusCommand, SubmitArguments, SuspendArguments,
 };
 use super::carry::{self, Done};
-use super::failure::{
-    EXIT_FAILED, EXIT_NO, EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, EXIT_USAGE, Failure,
-};
+use super::failure::{EXIT_NO, EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, Failure};
 use super::output::Output;
 use super::read::{did_text, verification, verified_line};
 use super::{operation, session};
@@ -333,11 +331,15 @@ async fn reserve(
             ));
             Ok(exit)
         }
+        // One node refuses and another may order it all the same: there is no other copy of the key.
+        Err(failure) if failure.open => Err(failure.and(&format!(
+            "{} stays, for the reservation may be ordered until {}",
+            arguments.qr.display(),
+            format_datetime(client.latest_valid_until_ms())
+        ))),
         Err(failure) => {
-            // It was refused, so the key is good for nothing.
-            if matches!(failure.exit, EXIT_FAILED | EXIT_USAGE) {
-                let _gone = fs::remove_file(&arguments.qr);
-            }
+            // Nobody has heard of the key, so it is good for nothing.
+            let _gone = fs::remove_file(&arguments.qr);
             Err(failure)
         }
     }
