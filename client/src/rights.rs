@@ -101,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ReadError`].
+    /// [`ReadError`]; [`ReadError::Stale`] too: of an old answer, a right that was given since would be missed.
     pub async fn endings(
         &self,
         organization: &Did,
@@ -110,7 +110,7 @@ impl Client {
     ) -> Result<(Vec<v1::EndedGrant>, Vec<Right>), ReadError> {
         let answer = self.rights(organization).await?;
         let time_ms = answer.time_ms();
-        let rights = answer.even_if_stale();
+        let rights = answer.fresh()?;
         let (mut ended, mut others) = (Vec::new(), Vec::new());
         for right in &rights.rights {
             if ending == Ending::WindDown && right.action == v1::Action::Revoke {

@@ -312,6 +312,37 @@ async fn rights_are_given_checked_and_ended_on_the_command_line() {
 }
 
 #[tokio::test]
+async fn what_an_old_answer_does_not_have_is_no_absence() {
+    let office = Office::new().await;
+    let (of, board, none) = (office.r#type.clone(), office.did("board"), "00".repeat(32));
+    office.yes(&format!("trust cut-off {board} --by agency.json")).await.expect(0);
+    office.write("did create --kind organization --out idle.json").await.expect(0);
+    // Every answer is older than that.
+    let old = |command: &str| format!("{command} --max-age 0s");
+    for question in [
+        format!("trust cut-off {board} --by agency.json --yes --submitter registrar.json"),
+        format!("status show {none}"),
+        format!("status check {none} 1"),
+        format!("status check {none} 1 --decoys 1"),
+        format!("type show {none}"),
+        format!(
+            "status set {} valid --draw 1 --role counter.json --reason attribute-change --channel system --yes --submitter registrar.json",
+            office.list
+        ),
+    ] {
+        assert_eq!(code_of(office.sillok(&old(&format!("{question} --json"))).await, 3), "STALE");
+    }
+    for question in [
+        format!("trust check {board} approve --on {of}"),
+        format!("trust show {}", office.did("idle")),
+    ] {
+        assert!(office.sillok(&question).await.stdout.contains("(proved)"), "{question}");
+        let stale = office.sillok(&old(&question)).await.expect(3);
+        assert!(!stale.stdout.contains("(proved)"), "{}", stale.stdout);
+    }
+}
+
+#[tokio::test]
 async fn a22_a_type_is_published_and_shown_on_the_command_line() {
     let office = Office::new().await;
     let of = office.r#type.clone();

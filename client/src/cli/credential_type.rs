@@ -4,7 +4,7 @@ use super::arguments::{CarryArguments, Global, TypeCommand};
 use super::carry::{self, Done};
 use super::failure::{EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, Failure};
 use super::output::Output;
-use super::read::{did_text, verification, verified_line};
+use super::read::{did_text, found, verification, verified_line};
 use super::session;
 use serde_json::json;
 use sillok_client::credential_type::TypeFile;
@@ -53,7 +53,7 @@ async fn publish(
         }
         Some(name) => {
             let answer = client.credential_type(name, None).await?;
-            let (latest, _) = answer.even_if_stale().as_ref().ok_or_else(|| not_found(name))?;
+            let (latest, _) = found(&answer, Option::as_ref, || not_found(name))?;
             let version = latest.version.saturating_add(1);
             let draft = OperationDraft::publish_version(&publisher.did, name, version, content);
             (draft, *name, version)
@@ -80,7 +80,7 @@ async fn show(
     let client = session::client(global).await?;
     let network = client.chain().network().to_owned();
     let answer = client.credential_type(name, version).await?;
-    let (one, record) = answer.even_if_stale().as_ref().ok_or_else(|| not_found(name))?;
+    let (one, record) = found(&answer, Option::as_ref, || not_found(name))?;
     let owner = did_text(&network, Hash::from_slice(&one.owner).unwrap_or_default());
     let content = TypeFile::of(&record.content.clone().unwrap_or_default()).to_json();
     output.value(&json!({

@@ -213,6 +213,21 @@ pub(super) fn verified_line<T>(
     }
 }
 
+/// What an answer has. That it has nothing is believed of a fresh one alone: an old one is from before what came since.
+pub(super) fn found<'a, T, U>(
+    answer: &'a Answer<T>,
+    find: impl FnOnce(&'a T) -> Option<&'a U>,
+    nothing: impl FnOnce() -> Failure,
+) -> Result<&'a U, Failure> {
+    match find(answer.even_if_stale()) {
+        Some(found) => Ok(found),
+        None => {
+            answer.fresh()?;
+            Err(nothing())
+        }
+    }
+}
+
 pub(crate) async fn history(global: &Global, did: &Did, output: Output) -> Result<u8, Failure> {
     let client = session::client(global).await?;
     let answer = client.history(did).await?;

@@ -11,7 +11,7 @@ use super::arguments::{
 use super::carry::{self, Done};
 use super::failure::{EXIT_NO, EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, Failure};
 use super::output::Output;
-use super::read::{did_text, verification, verified_line};
+use super::read::{did_text, found, verification, verified_line};
 use super::{operation, session};
 use serde_json::{Map, Value, json};
 use sillok_client::desk::{
@@ -29,6 +29,7 @@ use sillok_client::registry::{states, with_decoys};
 use sillok_client::transaction::OperationDraft;
 use sillok_client::verify::VerifyError;
 use sillok_client::verify::moment::Moment;
+use sillok_client::verify::status::ListChunks;
 use sillok_client::words::Word;
 use sillok_did_method::{
     Did, EntryState, LIST_ENTRIES_MAX, SUBMIT, format_datetime, from_multikey,
@@ -465,7 +466,8 @@ async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Resul
         None => arguments.index.clone(),
         Some(count) => {
             let answer = client.whole_list(&arguments.list, Moment::Tip).await?;
-            let whole = answer.even_if_stale().as_ref().ok_or_else(|| no_list(&arguments.list))?;
+            // Of an old list, what was used since would be drawn again.
+            let whole = answer.fresh()?.as_ref().ok_or_else(|| no_list(&arguments.list))?;
             Lots::new(states(whole)?).draw(count)?
         }
     };
@@ -524,14 +526,14 @@ fn no_list(list: &Hash) -> Failure {
 
 async fn list(client: &Client, name: &Hash) -> Result<v1::StatusList, Failure> {
     let answer = client.lists(&[*name]).await?;
-    answer.even_if_stale().first().cloned().flatten().ok_or_else(|| no_list(name))
+    found(&answer, |lists| lists.first()?.as_ref(), || no_list(name)).cloned()
 }
 
 async fn show(global: &Global, name: &Hash, output: Output) -> Result<u8, Failure> {
     let client = session::client(global).await?;
     let network = client.chain().network().to_owned();
     let answer = client.whole_list(name, Moment::Tip).await?;
-    let whole = answer.even_if_stale().as_ref().ok_or_else(|| no_list(name))?;
+    let whole = found(&answer, Option::as_ref, || no_list(name))?;
     let mut counts: BTreeMap<EntryState, usize> = BTreeMap::new();
     for state in states(whole)? {
         *counts.entry(state).or_default() += 1;
@@ -611,7 +613,7 @@ async fn check(
         arguments.at.map_or(Moment::Tip, |time_ms| Moment::Time { time_ms, known_at: None });
     let answer = client.chunks(name, &numbers, moment).await?;
     let chunks = answer.even_if_stale();
-    let list = chunks.list().ok_or_else(|| no_list(name))?;
+    let list = found(&answer, ListChunks::list, || no_list(name))?;
     let entry = chunks.entry(*index).map_err(|error| match error {
         VerifyError::NoSuchEntry { .. } => {
             Failure::new(EXIT_NOT_FOUND, "NOT_FOUND", error.to_string())
@@ -678,7 +680,8 @@ async fn check_expected(
     }
     let Some(purpose) = arguments.purpose else { return Ok(()) };
     let answer = client.credential_type(&credential_type, None).await?;
-    let (_, version) = answer.even_if_stale().as_ref().ok_or_else(|| {
+    // A later version may allow what an older one does not.
+    let (_, version) = answer.fresh()?.as_ref().ok_or_else(|| {
         Failure::new(EXIT_NOT_FOUND, "NOT_FOUND", "the type of the list is not published")
     })?;
     let policy = version.content.as_ref().and_then(|content| content.policy.as_ref());

@@ -84,8 +84,8 @@ async fn already(
         return Err(error.into());
     }
     let resolved = client.resolve(did, Asked::Current).await?;
-    let Some(version) = resolved.answer.even_if_stale().version.as_ref().filter(|one| is_so(one))
-    else {
+    // Of an old answer, a device that was set since would be missed.
+    let Some(version) = resolved.answer.fresh()?.version.as_ref().filter(|one| is_so(one)) else {
         return Err(error.into());
     };
     output.value(&json!({
