@@ -4,11 +4,13 @@
 //! now and what held at any time since is read from the same leaves.
 
 use crate::read::{Client, ReadError};
-use crate::verify::moment::Moment;
-use crate::verify::{Answer, VerifyError, authority};
+use crate::verify::{Answer, VerifyError};
 use sillok_did_method::Did;
-use sillok_ledger::TreeKey;
+use sillok_ledger::authority::chain_of_grants;
+use sillok_ledger::{StateFault, StateView, TreeKey};
 use sillok_proto::{Hash, decode, v1};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 
 /// Longest name of an organization as a leaf, in bytes.
 const NAME_LEAF_BYTES_MAX: usize = 1024;
@@ -84,11 +86,6 @@ impl Client {
     pub(crate) async fn organization_name(&self, organization: &Hash) -> Result<String, ReadError> {
         let key = TreeKey::organization(organization);
         let answer = self.state(&[key]).await?;
-        // What was proved is not what it should be: no other node has better.
-        let unreadable = |error: VerifyError| ReadError::Verify {
-            node: "the proved state".to_owned(),
-            source: Box::new(error),
-        };
         let value = answer.even_if_stale().value(&key).map_err(|error| unreadable(error.into()))?;
         let Some(bytes) = value else { return Ok(String::new()) };
         let what = "the name of an organization";
@@ -116,39 +113,79 @@ impl Client {
             if ending == Ending::WindDown && right.action == v1::Action::Revoke {
                 continue;
             }
-            let Some(period) = right.periods_from(time_ms).next() else { continue };
-            if organization == by || self.is_above(by, right, period).await? {
+            let (mut may_any, mut may_all) = (false, true);
+            for period in right.periods_from(time_ms) {
+                let may = organization == by || self.is_above(by, right, period, time_ms).await?;
+                may_any |= may;
+                may_all &= may;
+            }
+            if may_any {
                 ended.push(v1::EndedGrant {
                     organization: rights.organization.to_vec(),
                     action: right.action.into(),
                     resource: right.resource.clone(),
                     at_ms: 0,
                 });
-            } else {
+            }
+            if !may_all {
                 others.push(right.clone());
             }
         }
         Ok((ended, others))
     }
 
-    /// Is `by` who gave it, or in the chain of who did?
+    /// Is `by` who gave it, or in the chain of grants of who did? Whether those of the chain are active is not asked, as
+    /// the ledger does not ask it: what was given in the name of a deactivated organization is ended from above.
     async fn is_above(
         &self,
         by: &Did,
         right: &Right,
         period: &v1::Period,
+        time_ms: u64,
     ) -> Result<bool, ReadError> {
         let Some(grantor) = Hash::from_slice(&period.grantor) else { return Ok(false) };
         if grantor == by.digest() {
             return Ok(true);
         }
-        let asked = authority::Right {
-            organization: grantor,
-            action: right.action,
-            resource: Hash::from_slice(&right.resource),
-        };
-        let answer = self.authority(&asked, Moment::Tip).await?;
-        let links = answer.even_if_stale().chain.as_deref().unwrap_or_default();
-        Ok(links.iter().any(|link| link.organization == by.digest()))
+        // The walk says itself which leaf it reads next: at most one for each grant of it.
+        let mut known = KnownLeaves::default();
+        loop {
+            let found = chain_of_grants(&known, &grantor, right.action, &right.resource, time_ms);
+            let Some(unread) = known.unread.take() else {
+                let contradiction =
+                    |fault: StateFault| VerifyError::Contradiction { reason: fault.reason };
+                let links = found.map_err(|fault| unreadable(contradiction(fault)))?;
+                let links = links.unwrap_or_default();
+                return Ok(links.iter().any(|link| link.organization == by.digest()));
+            };
+            let answer = self.state(&[unread]).await?;
+            let leaf = answer.fresh()?.value(&unread).map_err(|error| unreadable(error.into()))?;
+            known.leaves.insert(unread, leaf.map(<[u8]>::to_vec));
+        }
+    }
+}
+
+/// What was proved is not what it should be: no other node has better.
+fn unreadable(error: VerifyError) -> ReadError {
+    ReadError::Verify { node: "the proved state".to_owned(), source: Box::new(error) }
+}
+
+/// Leaves that were read and proved, as a state. The first other one that is asked for is noted, to be read next.
+#[derive(Default)]
+struct KnownLeaves {
+    leaves: BTreeMap<TreeKey, Option<Vec<u8>>>,
+    unread: Cell<Option<TreeKey>>,
+}
+
+impl StateView for KnownLeaves {
+    fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
+        self.leaves.get(key).cloned().ok_or_else(|| {
+            self.unread.set(Some(*key));
+            StateFault::new("a leaf was not read yet")
+        })
+    }
+
+    fn document(&self, _: &Hash) -> Result<Option<v1::DidDocument>, StateFault> {
+        Ok(None)
     }
 }

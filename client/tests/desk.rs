@@ -311,6 +311,19 @@ async fn rights_are_given_checked_and_ended_on_the_command_line() {
     office.yes(&format!("trust cut-off {above} --by agency.json")).await.expect(9);
 }
 
+/// Decision 23: a deactivated organization gives nothing any more, and stands in nobody's way.
+#[tokio::test]
+async fn what_a_deactivated_organization_gave_is_ended_from_above() {
+    let office = Office::new().await;
+    let counter = office.did("counter");
+    office.write("did deactivate agency.json").await.expect(0);
+    office.yes(&format!("trust cut-off {counter} --by registrar.json")).await.expect(0);
+    let shown = office.sillok(&format!("trust show {counter} --json")).await.expect(0).json();
+    let rights = shown["rights"].as_array().unwrap();
+    assert_eq!(rights.len(), 2);
+    assert!(rights.iter().all(|right| right["runs"] == false), "{shown}");
+}
+
 #[tokio::test]
 async fn what_an_old_answer_does_not_have_is_no_absence() {
     let office = Office::new().await;

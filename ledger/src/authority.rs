@@ -73,7 +73,11 @@ pub fn chain<V: StateView + ?Sized>(
 
 /// The same chain whether its organizations are active or not: who stands above a grant, for who may end it. Else what
 /// an organization gave before it was deactivated could be ended by nobody above it.
-pub(crate) fn chain_of_grants<V: StateView + ?Sized>(
+///
+/// # Errors
+///
+/// As [`chain`].
+pub fn chain_of_grants<V: StateView + ?Sized>(
     view: &V,
     organization: &Hash,
     action: v1::Action,
