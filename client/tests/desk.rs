@@ -182,6 +182,21 @@ impl Liar {
         Lie { simulate: Some(Arc::new(move |_, answer| say(answer))), ..Lie::default() }
     }
 
+    /// Of entries that are drawn it says that they are in use, as when another desk has drawn them a moment ago.
+    fn taken(&self) -> Lie {
+        let liar = self.clone();
+        let say = move |answer: &mut v1::SimulateResponse| {
+            if liar.is_lying() {
+                answer
+                    .previews
+                    .iter_mut()
+                    .flat_map(|one| &mut one.entries)
+                    .for_each(|one| one.from = 0);
+            }
+        };
+        Lie { simulate: Some(Arc::new(move |_, answer| say(answer))), ..Lie::default() }
+    }
+
     /// It orders what it is sent and says that it refused it.
     fn rejected(&self) -> Lie {
         let liar = self.clone();
@@ -195,14 +210,32 @@ impl Liar {
     }
 }
 
-/// The entry of the first person, who is enrolled for it.
-async fn issued(office: &Office) -> String {
-    office.enrolled(1).await;
-    let set = format!(
+/// Draws an entry for the person.
+fn draw(office: &Office) -> String {
+    format!(
         "status set {} valid --handles handles.key --people person.txt --role counter.json --reason attribute-change --channel system --level high --json --draw 1",
         office.list
-    );
-    text(&office.yes(&set).await.expect(0).json()["entries"])
+    )
+}
+
+/// The entry of the person, who is enrolled for it.
+async fn issued(office: &Office) -> String {
+    office.enrolled(1).await;
+    text(&office.yes(&draw(office)).await.expect(0).json()["entries"])
+}
+
+#[tokio::test]
+async fn an_entry_that_another_desk_drew_first_is_not_issued_again() {
+    for lie in [Liar::already as fn(&Liar) -> Lie, Liar::taken] {
+        let liar = Liar::default();
+        let office = Office::of(world_with(lie(&liar)).await).await;
+        office.enrolled(1).await;
+        liar.lies(true);
+        assert_eq!(code(office.yes(&draw(&office)).await), "ENTRY_TAKEN");
+        liar.lies(false);
+        let show = format!("status show {} --json", office.list);
+        assert_eq!(office.sillok(&show).await.expect(0).json()["entries"]["valid"], 0);
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use sillok_client::identity::Identity;
 use sillok_client::problem::Problem;
 use sillok_client::read::{Client, Committed};
 use sillok_client::transaction::PartlySigned;
-use sillok_did_method::format_datetime;
+use sillok_did_method::{EntryState, format_datetime};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 /// What a command says of its result.
@@ -21,6 +21,14 @@ pub(super) struct Done {
     pub(super) what: &'static str,
     /// Names and values.
     pub(super) facts: Vec<(&'static str, String)>,
+    /// How many entries were drawn as never used. Another desk may have drawn the same a moment ago.
+    pub(super) drawn: Option<usize>,
+}
+
+impl Done {
+    pub(super) const fn new(what: &'static str, facts: Vec<(&'static str, String)>) -> Self {
+        Self { what, facts, drawn: None }
+    }
 }
 
 /// Who submits; `signer` where nobody else is named.
@@ -86,7 +94,7 @@ pub(super) async fn send(
     }
     tx::print(client.chain().network(), &partly, output);
     output.line("");
-    if let Some(already) = Box::pin(preview(client, &partly, submitter, output)).await? {
+    if let Some(already) = Box::pin(preview(client, &partly, submitter, done, output)).await? {
         Box::pin(prove_already(client, &partly, submitter, &already, done, output)).await?;
         return Ok(None);
     }
@@ -112,6 +120,7 @@ async fn preview(
     client: &Client,
     partly: &PartlySigned,
     submitter: &Identity,
+    done: &Done,
     output: Output,
 ) -> Result<Option<Problem>, Failure> {
     let prepared = match client.prepare(partly, submitter).await {
@@ -136,6 +145,14 @@ async fn preview(
     if let Some(failure) = Failure::violations(&violations) {
         return Err(failure);
     }
+    let entries = prepared.previews.iter().flat_map(|one| &one.entries);
+    let unused: u64 = entries
+        .filter(|one| one.from == EntryState::Pending as u32)
+        .map(|one| u64::from(one.count))
+        .sum();
+    if done.drawn.is_some_and(|drawn| u64::try_from(drawn) != Ok(unused)) {
+        return Err(drawn_twice());
+    }
     for one in &prepared.previews {
         let facts = operation::preview(one);
         if !facts.is_empty() {
@@ -155,6 +172,10 @@ async fn prove_already(
     done: &Done,
     output: Output,
 ) -> Result<(), Failure> {
+    // The same state, and of somebody else's credential.
+    if done.drawn.is_some() {
+        return Err(drawn_twice());
+    }
     if !client.is_so_already(partly, reader).await? {
         let mut failure = Failure::new(
             EXIT_OPEN,
@@ -172,6 +193,14 @@ async fn prove_already(
     output.value(&Value::Object(value));
     output.line(format_args!("{} (proved); nothing was to be done", output.good("already so")));
     Ok(())
+}
+
+fn drawn_twice() -> Failure {
+    Failure::new(
+        EXIT_FAILED,
+        "ENTRY_TAKEN",
+        "an entry that was drawn is in use: another desk drew it at the same moment; draw again",
+    )
 }
 
 /// As [`send`], for a command that ends with it.

@@ -62,7 +62,7 @@ async fn publish(
     let until_ms = carry::valid_until_ms(&client, carry);
     let partly = client.authored(&publisher, vec![draft], &submitter.did, until_ms).await?;
     let facts = vec![("type", name.to_string()), ("version", version.to_string())];
-    let done = Done { what: "published", facts };
+    let done = Done::new("published", facts);
     carry::finish(&client, partly, &submitter, carry, &done, output).await
 }
 

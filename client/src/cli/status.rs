@@ -94,7 +94,7 @@ async fn create_list(
     let until_ms = carry::valid_until_ms(&client, &arguments.carry);
     let partly = client.authored(&issuer, vec![draft], &submitter.did, until_ms).await?;
     let facts = vec![("list", list.to_string()), ("type", arguments.r#type.to_string())];
-    let done = Done { what: "list created", facts };
+    let done = Done::new("list created", facts);
     carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await
 }
 
@@ -314,14 +314,12 @@ async fn reserve(
     }
     applications.push(change(&circumstances(&arguments.desk, &role), &step)?);
     one_time.create(&arguments.qr)?;
-    let done = Done {
-        what: if ends_first { "ended and reserved" } else { "reserved" },
-        facts: vec![
-            ("number", arguments.number.to_string()),
-            ("activate before", format_datetime(deadline_ms)),
-            ("one-time key", arguments.qr.display().to_string()),
-        ],
-    };
+    let facts = vec![
+        ("number", arguments.number.to_string()),
+        ("activate before", format_datetime(deadline_ms)),
+        ("one-time key", arguments.qr.display().to_string()),
+    ];
+    let done = Done::new(if ends_first { "ended and reserved" } else { "reserved" }, facts);
     let went = go(&client, &role, &applications, &[], &arguments.carry, done, output).await;
     match went {
         Ok(exit) => {
@@ -383,7 +381,7 @@ async fn activate(
         handle,
         &step,
     )?;
-    let done = Done { what: "activated", facts: vec![("number", number.to_string())] };
+    let done = Done::new("activated", vec![("number", number.to_string())]);
     let holder: Vec<&SecretKey> =
         [&one_time, &phone].into_iter().flatten().map(|key| &key.secret).collect();
     if arguments.carry.out.is_none() && holder.len() < 2 {
@@ -410,7 +408,7 @@ async fn suspend(
         handle,
         &EnrollmentStep::Suspend { number: arguments.number },
     )?;
-    let done = Done { what: "suspended", facts: Vec::new() };
+    let done = Done::new("suspended", Vec::new());
     go(&client, &role, &[application], &[], &arguments.carry, done, output).await
 }
 
@@ -431,7 +429,7 @@ async fn reinstate(
         handle,
         &EnrollmentStep::Reinstate { number: arguments.number, enrollment_key },
     )?;
-    let done = Done { what: "reinstated", facts: vec![("number", arguments.number.to_string())] };
+    let done = Done::new("reinstated", vec![("number", arguments.number.to_string())]);
     let holder: Vec<&SecretKey> = phone.iter().map(|key| &key.secret).collect();
     if arguments.carry.out.is_none() && holder.is_empty() {
         return Err(Failure::usage(
@@ -454,7 +452,7 @@ async fn end(global: &Global, arguments: &EndArguments, output: Output) -> Resul
         handle,
         &EnrollmentStep::End { number: arguments.number, invalid_from_ms },
     )?;
-    let done = Done { what: "ended", facts: Vec::new() };
+    let done = Done::new("ended", Vec::new());
     go(&client, &role, &[application], &[], &arguments.carry, done, output).await
 }
 
@@ -506,14 +504,12 @@ async fn set(global: &Global, arguments: &SetArguments, output: Output) -> Resul
     )?;
     // In the order in which people were named: the caller must know whose entry is whose.
     let shown: Vec<String> = indexes.iter().map(u32::to_string).collect();
-    let done = Done {
-        what: "set",
-        facts: vec![
-            ("list", arguments.list.to_string()),
-            ("state", state.as_str().to_ascii_lowercase()),
-            ("entries", shown.join(" ")),
-        ],
-    };
+    let facts = vec![
+        ("list", arguments.list.to_string()),
+        ("state", state.as_str().to_ascii_lowercase()),
+        ("entries", shown.join(" ")),
+    ];
+    let done = Done { drawn: arguments.draw, ..Done::new("set", facts) };
     go(&client, &role, &[application], &[], &arguments.carry, done, output).await
 }
 
@@ -818,6 +814,6 @@ async fn submit(
             )));
         }
     }
-    let done = Done { what: "done", facts: Vec::new() };
+    let done = Done::new("done", Vec::new());
     carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await.map_err(hint)
 }

@@ -75,7 +75,7 @@ async fn accredit(
     }
     let grant = &arguments.grant;
     let facts = facts(&grant.organization, grant.action, grant.on.as_ref());
-    let done = Done { what: "accredited", facts };
+    let done = Done::new("accredited", facts);
     carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await.map_err(
         |failure| match failure.code.as_str() {
             "GRANT_NOT_ACCEPTED" => failure.and(
@@ -104,7 +104,7 @@ async fn withdraw(
     let until_ms = carry::valid_until_ms(&client, &arguments.carry);
     let partly = client.authored(&by, vec![draft], &submitter.did, until_ms).await?;
     let facts = facts(&arguments.organization, arguments.action, arguments.on.as_ref());
-    let done = Done { what: "withdrawn", facts };
+    let done = Done::new("withdrawn", facts);
     carry::finish(&client, partly, &submitter, &arguments.carry, &done, output).await
 }
 
@@ -160,7 +160,7 @@ async fn end_all(
     };
     let facts =
         vec![("organization", organization.to_string()), ("rights ended", count.to_string())];
-    let done = Done { what, facts };
+    let done = Done::new(what, facts);
     let sent = carry::send(&client, partly, &submitter, &arguments.carry, &done, output).await?;
     let (given, others) = match sent {
         None => (Vec::new(), others),
