@@ -578,6 +578,16 @@ async fn what_a_desk_is_asked_wrongly_is_said_before_anything_is_sent() {
         assert!(refused.stderr.contains(what), "{}", refused.stderr);
         assert!(!refused.stderr.contains("홍길동"));
     }
+    // A8: the number in the place of its file is not said again, to wherever errors are kept.
+    let typed = office.yes(&suspend.replace("person.txt", PERSON)).await.expect(1);
+    assert!(typed.stderr.contains("the file of people"), "{}", typed.stderr);
+    assert!(!typed.stderr.contains(PERSON) && !typed.stdout.contains(PERSON));
+    let people = format!(
+        "status set {} valid --draw 1 --handles handles.key --people {PERSON} --role counter.json --reason attribute-change --channel system --json",
+        office.list
+    );
+    let typed = office.yes(&people).await.expect(1);
+    assert!(!typed.stderr.contains(PERSON) && !typed.stdout.contains(PERSON));
     // A secret on the command line would be seen by every process of the machine.
     office.yes(&format!("{suspend} --person-number 900101-1234567")).await.expect(64);
 }

@@ -100,10 +100,13 @@ async fn create_list(
 
 // ----------------------------------------------------------------------------------------------- people
 
-/// The text of a file or of standard input, which names people.
+/// The text of a file or of standard input, which names people. No message names the path: whoever types the number in
+/// its place does not want it in a log too.
 fn people_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let wrong = |error: std::io::Error| {
-        Failure::failed(format!("{}: {error}; check the path", path.display()))
+        Failure::failed(format!(
+            "the file of people: {error}; give the path of a file with the number in it, or - for standard input"
+        ))
     };
     let read = |input: &mut dyn Read| {
         let mut text = Zeroizing::new(String::new());
@@ -123,7 +126,7 @@ fn people(path: &Path) -> Result<Vec<Person>, Failure> {
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(place, line)| {
             Person::new(line).map_err(|error| {
-                Failure::usage(format!("{}, line {}: {error}", path.display(), place + 1))
+                Failure::usage(format!("the file of people, line {}: {error}", place + 1))
             })
         })
         .collect()
@@ -135,8 +138,7 @@ impl PersonArguments {
         match (all.pop(), all.is_empty()) {
             (Some(one), true) => Ok(one),
             _ => Err(Failure::usage(format!(
-                "{} names {} people; the change is about one, so write its number and nothing else",
-                self.person.display(),
+                "the file of --person names {} people; the change is about one, so write its number and nothing else",
                 if all.is_empty() { "no" } else { "several" }
             ))),
         }
