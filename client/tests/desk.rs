@@ -6,12 +6,15 @@
 mod support;
 
 use serde_json::Value;
-use sillok_client::testing::Lie;
+use sillok_client::identity::Identity;
+use sillok_client::testing::{Lie, MemoryNetwork};
+use sillok_client::transaction::{OperationDraft, Terms, TransactionBuilder};
+use sillok_did_method::{CAPABILITY_INVOCATION, Did, SUBMIT};
 use sillok_proto::v1;
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Run, World, world, world_with};
+use std::sync::{Arc, Mutex};
+use support::{Run, World, now_ms, world, world_with};
 
 const PERSON: &str = "900101-1234567";
 
@@ -355,6 +358,48 @@ async fn what_a_deactivated_organization_gave_is_ended_from_above() {
     let rights = shown["rights"].as_array().unwrap();
     assert_eq!(rights.len(), 2);
     assert!(rights.iter().all(|right| right["runs"] == false), "{shown}");
+}
+
+/// A right of the board that the ministry gives, as a transaction.
+fn given(office: &Office) -> v1::Transaction {
+    let ministry = Identity::load(&office.world.path("registrar.json")).unwrap();
+    let grant = v1::NewGrant {
+        organization: Did::parse(&office.did("board")).unwrap().digest().to_vec(),
+        action: v1::Action::Issue.into(),
+        resource: hex::decode(&office.r#type).unwrap(),
+        ..v1::NewGrant::default()
+    };
+    let genesis = *office.world.door.network().chain().hash();
+    let draft = OperationDraft::accredit(&ministry.did, grant);
+    let mut partly = TransactionBuilder::new(genesis, &ministry.did, now_ms() + 60_000)
+        .push(draft, Terms::NAMED)
+        .freeze();
+    partly.sign(0, ministry.newest_secret(CAPABILITY_INVOCATION).unwrap()).unwrap();
+    partly.submit(ministry.newest_secret(SUBMIT).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_given_while_rights_are_ended_is_told() {
+    type Late = Arc<Mutex<Option<(Arc<Mutex<MemoryNetwork>>, v1::Transaction)>>>;
+    let late = Late::default();
+    let ordered = late.clone();
+    // Ordered when the ending is tried, as soon as the door lets go of the network.
+    let order = move || {
+        if let Some((network, transaction)) = ordered.lock().unwrap().take() {
+            std::thread::spawn(move || {
+                network.lock().unwrap().commit(now_ms(), &[transaction]).unwrap();
+            });
+        }
+    };
+    let lie = Lie { simulate: Some(Arc::new(move |_, _| order())), ..Lie::default() };
+    let office = Office::of(world_with(lie).await).await;
+    let transaction = given(&office);
+    *late.lock().unwrap() = Some((office.world.door.network.clone(), transaction));
+    let cut_off = format!("trust cut-off {} --by registrar.json", office.did("board"));
+    let first = office.yes(&cut_off).await.expect(9);
+    assert!(first.stderr.contains("1 more were given meanwhile"), "{}", first.stderr);
+    office.yes(&cut_off).await.expect(0);
+    assert!(office.yes(&cut_off).await.expect(0).stdout.contains("nothing to do"));
 }
 
 #[tokio::test]
