@@ -9,6 +9,7 @@ use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::private_status_client::PrivateStatusClient;
 use sillok_proto::v1::status_registry_client::StatusRegistryClient;
 use sillok_proto::v1::trust_registry_client::TrustRegistryClient;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -164,11 +165,24 @@ impl Connection {
         wait: Duration,
         call: impl Fn(Node) -> F,
     ) -> Result<(T, &Node), CallError> {
+        let (answer, _, node) = self.call_others(&BTreeSet::new(), wait, call).await?;
+        Ok((answer, node))
+    }
+
+    /// The same without the nodes at these places; says at which place the node is that answered.
+    pub(crate) async fn call_others<T, F: Future<Output = Result<Response<T>, Status>>>(
+        &self,
+        passed_over: &BTreeSet<usize>,
+        wait: Duration,
+        call: impl Fn(Node) -> F,
+    ) -> Result<(T, usize, &Node), CallError> {
         let mut tried = Vec::new();
         let mut refused = None;
-        for node in &self.nodes {
+        let others =
+            self.nodes.iter().enumerate().filter(|(place, _)| !passed_over.contains(place));
+        for (place, node) in others {
             match call_one(node, wait, call(node.clone())).await {
-                Ok(answer) => return Ok((answer, node)),
+                Ok(answer) => return Ok((answer, place, node)),
                 Err(CallError::Unreachable { tried: reason }) => tried.push(reason),
                 // What this node cannot do now another may.
                 Err(CallError::Refused { node, problem }) if problem.retry == Retry::Later => {

@@ -14,6 +14,7 @@ use sillok_ledger::light::{self, Fork, LightError, TrustedHeader};
 use sillok_ledger::proof::{VerifiedHeader, VerifiedReceipt, VerifiedState};
 use sillok_ledger::{Chain, TreeKey};
 use sillok_proto::{Hash, v1};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -434,45 +435,79 @@ impl Client {
 
     /// Asks a node and checks its answer from the trusted header that stood when the question was put: answers to
     /// questions asked at once may come in any order. If the validator set has changed, follows the changes and asks
-    /// once more; and so it does if the node stopped after its answer and before it could show what that rests on (D15).
+    /// once more.
+    ///
+    /// Another node is asked where one cannot be reached, is behind, or stops after its answer and before it could show
+    /// what that rests on (D15); and where an answer is stale, for a node that is cut off from the others gives old
+    /// answers until it is back. Where one lies, nobody else is asked: the lie is what there is to say.
     pub(crate) async fn ask<R, T, F: Future<Output = Result<tonic::Response<R>, tonic::Status>>>(
         &self,
         call: impl Fn(Node, u64) -> F,
         check: impl Fn(&Verifier<'_>, &R) -> Result<Answer<T>, VerifyError>,
     ) -> Result<(Answer<T>, R, String), ReadError> {
         let (mut followed, mut gone) = (0, 0);
+        let mut passed_over = BTreeSet::new();
+        let (mut stale, mut broken_off) = (None, None);
         loop {
             let trusted = self.trusted();
             let min_height = trusted.height.max(self.options.min_height);
-            let (response, node) = self
+            let called = self
                 .connection
-                .call(Duration::ZERO, |node| call(node, min_height))
-                .await
-                .map_err(unproved)?;
-            match self.check(&trusted, |verifier| check(verifier, &response)) {
+                .call_others(&passed_over, Duration::ZERO, |node| call(node, min_height))
+                .await;
+            let (response, place, node) = match (called, stale) {
+                (Ok(called), before) => {
+                    stale = before;
+                    called
+                }
+                // Nobody has a newer one.
+                (Err(_), Some(found)) => return Ok(found),
+                (Err(CallError::Unreachable { tried }), None) => {
+                    return Err(
+                        broken_off.unwrap_or_else(|| CallError::Unreachable { tried }.into())
+                    );
+                }
+                (Err(error), None) => return Err(unproved(error)),
+            };
+            let error = match self.check(&trusted, |verifier| check(verifier, &response)) {
                 Ok(answer) => {
                     let (signed, verified) = (answer.signed_header(), answer.header());
                     match self.extend(node, &trusted, signed, verified).await {
-                        Err(error) if gone < self.connection.nodes().len() && is_gone(&error) => {
-                            gone += 1;
+                        Ok(()) => {
+                            let is_stale = answer.is_stale();
+                            let found = (answer, response, node.address().to_owned());
+                            if !is_stale {
+                                return Ok(found);
+                            }
+                            passed_over.insert(place);
+                            stale = Some(found);
+                            continue;
                         }
-                        extended => {
-                            return extended
-                                .map(|()| (answer, response, node.address().to_owned()));
-                        }
+                        Err(error) => error,
                     }
                 }
                 // Once is enough, unless the set changes again meanwhile.
                 Err(error) if followed < CHANGES_MEANWHILE_MAX && names_other_set(&error) => {
                     match self.follow(node).await {
-                        Err(error) if gone < self.connection.nodes().len() && is_gone(&error) => {
-                            gone += 1;
+                        Ok(_) => {
+                            followed += 1;
+                            continue;
                         }
-                        Err(error) => return Err(error),
-                        Ok(_) => followed += 1,
+                        Err(error) => error,
                     }
                 }
                 Err(error) => return Err(self.refuse(node, error)),
+            };
+            if !is_gone(&error) {
+                return Err(error);
+            }
+            broken_off = Some(error);
+            gone += 1;
+            passed_over.insert(place);
+            // Each a second time, for a connection that breaks may be made again.
+            let nodes = self.connection.nodes().len();
+            if passed_over.len() == nodes && gone <= nodes && stale.is_none() {
+                passed_over.clear();
             }
         }
     }

@@ -667,6 +667,9 @@ pub struct Lie {
     pub simulate: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::SimulateResponse) + Send + Sync>>,
     /// To submitting, and to asking for the state of a transaction.
     pub transaction: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::TransactionState) + Send + Sync>>,
+    /// Does the connection end instead of the answer to this call? Of `GetHistoryProof`, `GetTrustBundle`, and at the end of
+    /// what `ExportList` streams.
+    pub breaks_off: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
 }
 
 impl fmt::Debug for Lie {
@@ -756,6 +759,15 @@ fn internal(error: TestingError) -> Status {
 impl Service {
     fn lock(&self) -> MutexGuard<'_, MemoryNetwork> {
         self.network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn goes_on(&self, call: &str) -> Result<(), Status> {
+        match &self.lie.breaks_off {
+            Some(breaks_off) if breaks_off(call) => {
+                Err(Status::unavailable("the connection ended"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -900,13 +912,14 @@ impl v1::status_registry_server::StatusRegistry for Service {
         } else {
             numbers.chunks(answer::CHUNKS_MAX).collect()
         };
-        let pieces: Vec<_> = pieces
+        let mut pieces: Vec<_> = pieces
             .into_iter()
             .map(|piece| {
                 let keys = |_: &dyn StateView, _| Ok(answer::chunk_keys(&list, piece));
                 self.answer(min_height, at, true, keys)
             })
             .collect();
+        pieces.extend(self.goes_on("ExportList").err().map(Err));
         Ok(Response::new(tokio_stream::iter(pieces)))
     }
 
@@ -1092,6 +1105,7 @@ impl v1::ledger_server::Ledger for Service {
         &self,
         request: Request<v1::GetTrustBundleRequest>,
     ) -> Result<Response<v1::TrustBundle>, Status> {
+        self.goes_on("GetTrustBundle")?;
         let from = request.into_inner().from_height;
         Ok(Response::new(self.lock().trust_bundle(from)))
     }
@@ -1100,6 +1114,7 @@ impl v1::ledger_server::Ledger for Service {
         &self,
         request: Request<v1::GetHistoryProofRequest>,
     ) -> Result<Response<v1::HistoryProof>, Status> {
+        self.goes_on("GetHistoryProof")?;
         let request = request.into_inner();
         let network = self.lock();
         let at = if request.at_height == 0 { network.tip.height() } else { request.at_height };

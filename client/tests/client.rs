@@ -9,6 +9,7 @@ use sillok_client::keys::SecretKey;
 use sillok_client::read::{Client, Clock, ReadError, ReadOptions, TransactionState, fetch_genesis};
 use sillok_client::testing::{Door, Lie, MemoryNetwork, Ministries, serve};
 use sillok_client::trust::{CheckpointFile, Trust, TrustError};
+use sillok_client::verify::moment::Moment;
 use sillok_client::verify::{Asked, VerifyError};
 use sillok_client::write::{Parties, WriteError};
 use sillok_did_method::{DEVICE_RELATIONSHIPS, Did, KEY_AGREEMENT, SUBMIT};
@@ -259,6 +260,120 @@ async fn d8_a_node_that_is_behind_answers_stale_and_another_is_asked() {
     let client = Client::in_memory(&both, chain).unwrap().with_options(options());
     let resolved = client.resolve(did, Asked::Current).await.unwrap();
     assert_eq!((resolved.answer.height(), resolved.node), (2, world.address()));
+}
+
+/// Another node, with all that the network has now.
+async fn another(world: &World, lie: Lie) -> Door {
+    let (network, now) = (world.door.network().clone(), world.now.clone());
+    serve(network, move || now.load(Ordering::SeqCst), lie).await.unwrap()
+}
+
+/// A client that asks these nodes, in this order.
+fn client_of(world: &World, doors: &[&Door]) -> Client {
+    let addresses: Vec<String> = doors.iter().map(|door| door.address.to_string()).collect();
+    let chain = world.door.network().chain().clone();
+    Client::in_memory(&addresses, chain).unwrap().with_options(world.options())
+}
+
+/// Counts the answers to resolving.
+fn counted() -> (Arc<AtomicU64>, Lie) {
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    let resolve = move |_: &MemoryNetwork, _: &mut v1::ResolveResponse| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    };
+    (count, Lie { resolve: Some(Arc::new(resolve)), ..Lie::default() })
+}
+
+#[tokio::test]
+async fn d8_where_the_answer_of_one_node_is_stale_the_next_is_asked() {
+    let world = world().await;
+    let did = &world.ministries.registrar.did;
+    let cut_off = another(&world, Lie::default()).await;
+    world.pass(61);
+    let alone = client_of(&world, &[&cut_off]).resolve(did, Asked::Current).await.unwrap();
+    assert!(alone.answer.is_stale());
+    world.heartbeat();
+    let both = client_of(&world, &[&cut_off, &world.door]);
+    let found = both.resolve(did, Asked::Current).await.unwrap();
+    assert!(found.answer.fresh().is_ok());
+    assert_eq!(found.node, world.address());
+
+    // Where no node has a fresh one, the newest is told for what it is.
+    world.pass(61);
+    for doors in [[&cut_off, &world.door], [&world.door, &cut_off]] {
+        let found = client_of(&world, &doors).resolve(did, Asked::Current).await.unwrap();
+        assert_eq!(found.answer.fresh().unwrap_err().height, 2);
+        assert_eq!(found.node, world.address());
+    }
+    let nobody = [cut_off.address.to_string(), "127.0.0.1:1".to_owned()];
+    let chain = world.door.network().chain().clone();
+    let client = Client::in_memory(&nobody, chain).unwrap().with_options(world.options());
+    let found = client.resolve(did, Asked::Current).await.unwrap();
+    assert_eq!(found.answer.fresh().unwrap_err().height, 1);
+}
+
+#[tokio::test]
+async fn where_one_node_lies_no_other_is_asked_instead() {
+    let world = world().await;
+    let did = &world.ministries.registrar.did;
+    let thief = SecretKey::generate(Ed25519).unwrap();
+    let lie = Lie {
+        resolve: Some(Arc::new(move |_, answer| {
+            answer.document.as_mut().unwrap().keys[0].key = Some(thief.public().clone());
+        })),
+        ..Lie::default()
+    };
+    let liar = another(&world, lie).await;
+    let (asked, honest) = counted();
+    let honest = another(&world, honest).await;
+    let caught = async |doors: &[&Door]| {
+        let error = client_of(&world, doors).resolve(did, Asked::Current).await.unwrap_err();
+        let ReadError::Verify { node, source } = error else { panic!("{error}") };
+        assert_eq!(node, liar.address.to_string());
+        assert!(matches!(*source, VerifyError::ForgedDocument { version: 1, .. }));
+    };
+    caught(&[&liar, &honest]).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    // Nor is its lie passed over for the old answer of a node that was asked before.
+    world.pass(61);
+    caught(&[&honest, &liar, &world.door]).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn d15_where_one_node_breaks_off_the_next_is_asked() {
+    let world = world().await;
+    let did = &world.ministries.registrar.did;
+    let (asked, lie) = counted();
+    let lie = Lie { breaks_off: Some(Arc::new(|call| call != "GetTrustBundle")), ..lie };
+    let stops = another(&world, lie).await;
+    let next = another(&world, Lie::default()).await;
+    let (both, alone) = (client_of(&world, &[&stops, &next]), client_of(&world, &[&stops]));
+    for client in [&both, &alone] {
+        client.resolve(did, Asked::Current).await.unwrap();
+    }
+    assert_eq!(asked.swap(0, Ordering::SeqCst), 2);
+    // Two heights later an answer rests on a proof of descent, for which the node is not there any more.
+    for _ in 0..2 {
+        world.pass(1);
+        for door in [&stops, &next] {
+            door.network().commit(world.now.load(Ordering::SeqCst), &[]).unwrap();
+        }
+    }
+    let found = both.resolve(did, Asked::Current).await.unwrap();
+    assert_eq!((found.answer.height(), found.node), (3, next.address.to_string()));
+    assert_eq!((both.trusted().height, asked.swap(0, Ordering::SeqCst)), (3, 1));
+    let error = alone.resolve(did, Asked::Current).await.unwrap_err();
+    assert!(matches!(error, ReadError::Call(CallError::Unreachable { .. })), "{error}");
+    // A connection that broke is made again, once.
+    assert_eq!((alone.trusted().height, asked.swap(0, Ordering::SeqCst)), (1, 2));
+
+    // A list that breaks off is no list, however much of it is proved.
+    let none = Hash([9; 32]);
+    assert!(both.whole_list(&none, Moment::Tip).await.unwrap().fresh().unwrap().is_none());
+    let error = client_of(&world, &[&stops]).whole_list(&none, Moment::Tip).await.unwrap_err();
+    assert!(matches!(error, ReadError::Call(CallError::Unreachable { .. })), "{error}");
 }
 
 #[tokio::test]
