@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test builds must be buildable")]
 
 mod canonical;
+mod questions;
 mod schema;
 mod support;
 mod tags;
