@@ -136,10 +136,10 @@ mod http {
         let reader = network().reader(node);
         // The first block stands before anything is proved.
         reader.wait_for(1).await.unwrap();
-        for (entity, action, holds) in [
-            (registrar, "register", true),
-            (submitter, "submit", true),
-            (submitter, "register", false),
+        for (entity, action, acts, holds) in [
+            (registrar, "register", v1::Action::Register, true),
+            (submitter, "submit", v1::Action::Submit, true),
+            (submitter, "countersign", v1::Action::Countersign, false),
         ] {
             let did = Did::parse(&entity.did).unwrap();
             reader.resolve(&did).await.unwrap();
@@ -152,15 +152,7 @@ mod http {
             let (status, json) = ask(node, "POST", "/authorization?proof=true", &query.to_string());
             assert_eq!((status, &json["authorized"]), (200, &json!(holds)), "{json}");
             let [answer] = trqp::read_proofs(&json).unwrap().try_into().unwrap();
-            let right = Right {
-                organization: did.digest(),
-                action: if action == "register" {
-                    v1::Action::Register
-                } else {
-                    v1::Action::Submit
-                },
-                resource: None,
-            };
+            let right = Right { organization: did.digest(), action: acts, resource: None };
             let verified = with_verifier(&reader.client, |verifier| {
                 verifier.authority(&right, Moment::Tip, &answer)
             });
