@@ -118,7 +118,7 @@ mod faults {
         let network = Network::start("liar", 4, 0);
         block_on(async {
             for lie in Lie::ALL {
-                catch(&network, lie).await;
+                Box::pin(catch(&network, lie)).await;
             }
         });
     }

@@ -533,9 +533,8 @@ fn inflate(deflated: &[u8]) -> Result<Vec<u8>, StapleError> {
 impl Staple {
     /// The header of all items.
     fn header(&self) -> Result<&v1::Header, StapleError> {
-        self.signed_header.header.as_ref().ok_or_else(|| {
-            StapleError::Header(VerifyError::Light(LightError::Header(HeaderError::Missing)))
-        })
+        let missing = VerifyError::Light(LightError::Header(HeaderError::Missing));
+        self.signed_header.header.as_ref().ok_or(StapleError::Header(missing))
     }
 
     /// Checks everything in the file, from a trusted header on, without any node.

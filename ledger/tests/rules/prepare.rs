@@ -19,6 +19,10 @@ use std::cell::Cell;
 use v1::{Action, Reason};
 
 /// Tries a transaction, prepared by these keys, the submitter's first.
+#[allow(
+    clippy::panic_in_result_fn,
+    reason = "what is refused is the caller's to judge; this may not be wrong"
+)]
 fn trial(
     world: &World,
     transaction: &v1::Transaction,

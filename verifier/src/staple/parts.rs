@@ -22,6 +22,8 @@ pub const PARTS_MAX: usize = 64;
 
 const ALPHABET: &[u8; 45] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
 const ID_BYTES: usize = 8;
+/// What tells the parts of one file from those of another.
+type FileId = [u8; ID_BYTES];
 /// Longest part as text.
 const TEXT_BYTES_MAX: usize = 2 * PART_BYTES;
 
@@ -95,7 +97,7 @@ pub fn split(file: &[u8]) -> Result<Vec<String>, PartError> {
 ///
 /// [`PartError`].
 pub fn join<S: AsRef<str>>(parts: &[S]) -> Result<Vec<u8>, PartError> {
-    let mut file: Option<([u8; ID_BYTES], Vec<Option<Vec<u8>>>)> = None;
+    let mut file: Option<(FileId, Vec<Option<Vec<u8>>>)> = None;
     for part in parts {
         let (id, number, count, piece) = read(part.as_ref())?;
         let (of, pieces) = file.get_or_insert_with(|| (id, vec![None; count]));
@@ -119,7 +121,7 @@ pub fn join<S: AsRef<str>>(parts: &[S]) -> Result<Vec<u8>, PartError> {
     if id_of(&whole) == id { Ok(whole) } else { Err(PartError::OtherHash) }
 }
 
-fn id_of(file: &[u8]) -> [u8; ID_BYTES] {
+fn id_of(file: &[u8]) -> FileId {
     let mut id = [0; ID_BYTES];
     for (to, from) in id.iter_mut().zip(value_hash(file).0) {
         *to = from;
@@ -127,7 +129,7 @@ fn id_of(file: &[u8]) -> [u8; ID_BYTES] {
     id
 }
 
-type Part = ([u8; ID_BYTES], usize, usize, Vec<u8>);
+type Part = (FileId, usize, usize, Vec<u8>);
 
 fn read(text: &str) -> Result<Part, PartError> {
     let text = text.trim_end_matches(['\r', '\n']);
