@@ -3,6 +3,8 @@
 //! Every claim printed here was checked in this run by the client library, starting from the genesis alone; a claim that
 //! does not hold ends the tour.
 
+mod status;
+
 use crate::console::{self, Style};
 use crate::directory::Devnet;
 use crate::liar::{Liar, Lie};
@@ -123,6 +125,7 @@ pub async fn take(devnet: &mut Devnet, quiet: bool) -> anyhow::Result<TourReport
     replace_device(devnet, &mut cast, &mut guide).await?;
     lose_device(devnet, &mut cast, &mut guide).await?;
     deactivate(devnet, &cast, &mut guide).await?;
+    Box::pin(status::tell(devnet, &cast, &mut guide)).await?;
     catch_a_liar(devnet, &cast, &mut guide).await?;
     survive(devnet, &cast, &mut guide).await?;
     let next = next_commands(&cast.holders[0].did);

@@ -25,6 +25,8 @@ mod faults {
     use sillok_proto::v1::ledger_client::LedgerClient;
     use sillok_proto::v1::transaction_state::State;
     use sillok_proto::{encode, v1};
+    use std::collections::BTreeMap;
+    use std::path::Path;
     use std::process::Command;
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::{Duration, Instant};
@@ -45,15 +47,14 @@ mod faults {
         let _alone = alone();
         let network = Network::start("tour", 4, 1);
         let report = block_on(tour::take(&mut network.devnet(), true)).unwrap();
-        assert_eq!(report.steps.len(), 13);
+        assert_eq!(report.steps.len(), 16);
         assert!(report.milliseconds < 60_000, "the tour took {} ms", report.milliseconds);
     }
 
     const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
-    /// The lines of the shell examples of a document.
-    fn commands(path: &str) -> Vec<String> {
-        let text = std::fs::read_to_string(path).unwrap();
+    /// The lines of the shell examples in a text.
+    fn commands(text: &str) -> Vec<String> {
         let mut inside = false;
         let mut lines = Vec::new();
         for line in text.lines() {
@@ -73,7 +74,7 @@ mod faults {
         let network = Network::start("readme", 4, 0);
         let home = tempfile::tempdir().unwrap();
         let mut script = String::from("set -euo pipefail\n");
-        let shown = commands(README);
+        let shown = commands(&std::fs::read_to_string(README).unwrap());
         let mine = shown.iter().filter(|line| {
             (line.starts_with("sillok") || line.starts_with("eval"))
                 // The network is stopped by whoever started it.
@@ -92,13 +93,10 @@ mod faults {
             }
         }
         assert!(script.contains("DID=") && script.contains("sillok verify"), "{script}");
-        let programs = std::path::Path::new(env!("CARGO_BIN_EXE_sillok-devnet")).parent().unwrap();
-        assert!(programs.join("sillok").is_file(), "build `sillok` first: cargo build --workspace");
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
         let output = Command::new("bash")
             .args(["-x", "-c", &script])
             .current_dir(home.path())
-            .env("PATH", path)
+            .env("PATH", path_with_programs())
             .env("HOME", home.path())
             .env("SILLOK_HOME", home.path().join("sillok"))
             .env("SILLOK_DEVNET_DIR", &network.directory)
@@ -110,6 +108,135 @@ mod faults {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+
+    /// The path, with the programs of this build first.
+    fn path_with_programs() -> String {
+        let programs = Path::new(env!("CARGO_BIN_EXE_sillok-devnet")).parent().unwrap();
+        assert!(programs.join("sillok").is_file(), "build `sillok` first: cargo build --workspace");
+        format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default())
+    }
+
+    const CLIENT_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.md");
+    const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+
+    /// The section of a document below a heading.
+    fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+        let (_, below) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+        below.split("\n## ").next().unwrap()
+    }
+
+    /// Somebody who types what a page shows, and in place of each name in capitals what was printed before.
+    struct Newcomer<'a> {
+        home: tempfile::TempDir,
+        network: &'a Network,
+        known: BTreeMap<&'static str, String>,
+    }
+
+    impl<'a> Newcomer<'a> {
+        fn to(network: &'a Network) -> Self {
+            let home = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(DOCS, home.path().join("docs")).unwrap();
+            Self { home, network, known: BTreeMap::new() }
+        }
+
+        /// Runs the shell examples of a text, each of which ends as the page says; returns what they print.
+        fn follow(&mut self, text: &str) -> Vec<String> {
+            let examples = commands(text).join("\n").replace("\\\n", " ");
+            examples.lines().map(|line| self.run(line)).collect()
+        }
+
+        fn run(&mut self, line: &str) -> String {
+            let (command, comment) = line.split_once(" # ").unwrap_or((line, ""));
+            let says = comment.split_once("exit code ").map_or("0", |(_, says)| says);
+            let exit: i32 =
+                says.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+            let named =
+                |word: &str| self.known.get(word).cloned().unwrap_or_else(|| word.to_owned());
+            let mut command = command.split_whitespace().map(named).collect::<Vec<_>>().join(" ");
+            let unknown =
+                |word: &str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+            assert!(
+                !command.split(' ').any(unknown),
+                "nothing that was printed is that: {command}"
+            );
+            let asks = [
+                "publish",
+                "accredit",
+                "create-list",
+                "set",
+                "reserve",
+                "approve",
+                "submit",
+                "activate",
+                "end",
+            ];
+            if command.split(' ').nth(2).is_some_and(|verb| asks.contains(&verb)) {
+                command.push_str(" --yes");
+            }
+            let output = Command::new("bash")
+                .args(["-c", &format!("eval \"$(sillok-devnet env)\"\n{command}")])
+                .current_dir(self.home.path())
+                .env("PATH", path_with_programs())
+                .env("HOME", self.home.path())
+                .env("SILLOK_DEVNET_DIR", &self.network.directory)
+                .output()
+                .unwrap();
+            let printed = String::from_utf8(output.stdout).unwrap();
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(exit), "{command}\n{printed}{complaint}");
+            self.learn(&command, &printed);
+            printed
+        }
+
+        /// What is printed beside a name is what the page calls so.
+        fn learn(&mut self, command: &str, printed: &str) {
+            for line in printed.lines() {
+                let mut words = line.split_whitespace();
+                let (Some(name), Some(value), None) = (words.next(), words.next(), words.next())
+                else {
+                    continue;
+                };
+                let known = match name {
+                    "publisher" => "DID",
+                    "type" => "TYPE",
+                    "list" => "LIST",
+                    "entries" => "INDEX",
+                    "created" if command.contains("--out board.json") => "BOARD",
+                    _ => continue,
+                };
+                self.known.insert(known, value.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn status_and_trust_in_ten_commands_is_as_the_page_for_clients_says() {
+        let _alone = alone();
+        let network = Network::start("ten", 4, 0);
+        let page = std::fs::read_to_string(CLIENT_PAGE).unwrap();
+        let ten = section(&page, "Status and trust in ten commands");
+        assert_eq!(commands(ten).len(), 10);
+        let mut newcomer = Newcomer::to(&network);
+        let printed = newcomer.follow(ten);
+        let verdicts: Vec<&str> = printed
+            .iter()
+            .flat_map(|printed| printed.lines())
+            .filter_map(|line| line.trim_start().strip_prefix("entry ")?.split_whitespace().next())
+            .collect();
+        assert_eq!(verdicts, ["VALID", "SUSPENDED", "INVALID"]);
+    }
+
+    #[test]
+    fn a_person_is_enrolled_at_a_desk_as_the_page_for_clients_says() {
+        let _alone = alone();
+        let network = Network::start("desk", 4, 0);
+        let page = std::fs::read_to_string(CLIENT_PAGE).unwrap();
+        let mut newcomer = Newcomer::to(&network);
+        std::fs::write(newcomer.home.path().join("person.txt"), "900101-1234567\n").unwrap();
+        let printed = newcomer.follow(section(&page, "At a desk"));
+        assert!(printed.last().unwrap().contains("ended"), "{printed:?}");
+        assert!(!printed.concat().contains("900101"));
     }
 
     #[test]
