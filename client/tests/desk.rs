@@ -469,7 +469,7 @@ async fn a22_a_type_is_published_and_shown_on_the_command_line() {
 }
 
 #[tokio::test]
-async fn a3_a6_b18_the_life_of_an_enrollment_on_the_command_line() {
+async fn a3_a6_b18_d3_the_life_of_an_enrollment_on_the_command_line() {
     let office = Office::new().await;
     // Without the approval that the type asks for it is refused, and the key that nobody will use is gone.
     let alone =
