@@ -98,7 +98,17 @@ impl Client {
         list: &Hash,
         moment: Moment,
     ) -> Result<Answer<Option<WholeList>>, ReadError> {
-        let (answer, _, _) = self
+        let (answer, _) = self.exported_list(list, moment).await?;
+        Ok(answer)
+    }
+
+    /// The same, and the pieces as the node sent them.
+    pub(crate) async fn exported_list(
+        &self,
+        list: &Hash,
+        moment: Moment,
+    ) -> Result<(Answer<Option<WholeList>>, Vec<v1::StateAnswer>), ReadError> {
+        let (answer, pieces, _) = self
             .ask(
                 |node, min_height| {
                     let (list, at) = (list.to_vec(), moment.to_message());
@@ -125,7 +135,7 @@ impl Client {
                 },
             )
             .await?;
-        Ok(answer)
+        Ok((answer, pieces))
     }
 
     /// May an organization do something at a moment, and by which chain?

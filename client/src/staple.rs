@@ -7,7 +7,6 @@ use crate::read::{Client, ReadError};
 use crate::verify::authority::Right;
 use crate::verify::moment::Moment;
 use crate::verify::staple::{Claim, Item, Staple, StapleError, chunks_of};
-use crate::verify::status::ListExport;
 use crate::verify::{Answer, Asked, Network, Policy};
 use sillok_did_method::Did;
 use sillok_proto::{Hash, v1};
@@ -15,8 +14,6 @@ use std::time::Duration;
 
 /// How often the network may go on between two documents before the client gives up.
 const TRIES_MAX: usize = 16;
-/// Most pieces of a list.
-const PIECES_MAX: usize = 8;
 
 /// What to staple.
 #[derive(Debug, Clone, Default)]
@@ -185,33 +182,7 @@ impl Client {
         anchor: &mut Anchor,
     ) -> Result<Vec<v1::StateEntry>, MakeError> {
         let moment = anchor.moment();
-        let (answer, pieces, _) = self
-            .ask(
-                |node, min_height| {
-                    let (list, at) = (list.to_vec(), moment.to_message());
-                    let request = v1::ExportListRequest { list, min_height, at };
-                    async move {
-                        let mut stream =
-                            node.status_registry().export_list(request).await?.into_inner();
-                        let mut pieces = Vec::new();
-                        while let Some(piece) = stream.message().await? {
-                            pieces.push(piece);
-                            if pieces.len() > PIECES_MAX {
-                                break;
-                            }
-                        }
-                        Ok(tonic::Response::new(pieces))
-                    }
-                },
-                |verifier, pieces: &Vec<v1::StateAnswer>| {
-                    let mut export = ListExport::new(*verifier, *list, moment);
-                    for piece in pieces {
-                        export.piece(piece)?;
-                    }
-                    export.finish()
-                },
-            )
-            .await?;
+        let (answer, pieces) = self.exported_list(list, moment).await?;
         let mut leaves = Vec::new();
         for piece in pieces {
             // Every piece begins with the leaf of the list itself.

@@ -11,9 +11,7 @@ use crate::story::{Draft, created, founded, meanwhile, together};
 use crate::support::{World, sign};
 use sillok_did_method::{EntryState, key_id, prepare_string, transaction_id};
 use sillok_ledger::prepare::{Asked, MissingSignature, Prepared, Signer, VIOLATIONS_MAX};
-use sillok_ledger::{
-    AdmissionError, Frame, StateFault, StateView, StatusError, TreeKey, VerifyEach, prepare,
-};
+use sillok_ledger::{AdmissionError, StateFault, StateView, StatusError, TreeKey, prepare};
 use sillok_proto::{Hash, v1};
 use std::cell::Cell;
 use v1::{Action, Reason};
@@ -34,14 +32,7 @@ fn trial(
     let mut signatures = keys.iter().map(|key| sign(key, &string));
     let submitter = signatures.next().unwrap_or_default();
     let roles: Vec<v1::KeySignature> = signatures.collect();
-    let frame = Frame {
-        chain: &world.chain,
-        height: world.tip.height() + 1,
-        time_ms,
-        verifier: &VerifyEach,
-        replay: &world.tip.replay,
-        recent: &world.tip.recent,
-    };
+    let frame = world.frame(time_ms);
     let asked = Asked::check(&frame, &world.state, transaction, &submitter)?;
     assert_eq!(asked.submitter().0, transaction.body.as_ref().unwrap().submitter[..]);
     prepare(&frame, &world.state, asked, &roles)
@@ -328,14 +319,7 @@ fn a_trial_is_no_oracle() {
     assert_eq!(refused(&["registrar/control"]), "KEY_NOT_AUTHORIZED");
     assert_eq!(refused(&[]), "SIGNATURE_LENGTH");
     // The submitter's signature under the transaction is none under a trial.
-    let frame = Frame {
-        chain: &world.chain,
-        height: world.tip.height() + 1,
-        time_ms,
-        verifier: &VerifyEach,
-        replay: &world.tip.replay,
-        recent: &world.tip.recent,
-    };
+    let frame = world.frame(time_ms);
     let submitted = transaction.signatures.clone().unwrap().submitter.unwrap();
     let refused = Asked::check(&frame, &world.state, &transaction, &submitted).unwrap_err();
     assert_eq!(refused.code(), "BAD_SIGNATURE");
@@ -466,14 +450,7 @@ fn a_role_that_is_refused_again_and_again_costs_one_look_at_its_rights() {
         let transaction = world.transaction(&draft);
         let id = transaction_id(world.chain.hash(), transaction.body.as_ref().unwrap());
         let submitter = sign("registrar/submit", &prepare_string(world.chain.hash(), &id));
-        let frame = Frame {
-            chain: &world.chain,
-            height: world.tip.height() + 1,
-            time_ms,
-            verifier: &VerifyEach,
-            replay: &world.tip.replay,
-            recent: &world.tip.recent,
-        };
+        let frame = world.frame(time_ms);
         let view = Counted { state: &world.state, reads: Cell::new(0) };
         let asked = Asked::check(&frame, &view, &transaction, &submitter).unwrap();
         let found = prepare(&frame, &view, asked, &[]).unwrap();

@@ -350,6 +350,18 @@ impl World {
         if self.trusting { &Trusting } else { &VerifyEach }
     }
 
+    /// The frame of the next height at this time.
+    pub(crate) fn frame(&self, time_ms: u64) -> Frame<'_> {
+        Frame {
+            chain: &self.chain,
+            height: self.tip.height() + 1,
+            time_ms,
+            verifier: self.verifier(),
+            replay: &self.tip.replay,
+            recent: &self.tip.recent,
+        }
+    }
+
     /// What a mempool says of a transaction.
     pub(crate) fn mempool(
         &self,
@@ -357,15 +369,7 @@ impl World {
         time_ms: u64,
     ) -> Result<(), AdmissionError> {
         let checked = CheckedTransaction::check(self.chain.hash(), transaction)?;
-        let frame = Frame {
-            chain: &self.chain,
-            height: self.tip.height() + 1,
-            time_ms,
-            verifier: self.verifier(),
-            replay: &self.tip.replay,
-            recent: &self.tip.recent,
-        };
-        admit::run(&frame, &self.state, &checked).map(|_| ())
+        admit::run(&self.frame(time_ms), &self.state, &checked).map(|_| ())
     }
 
     /// A block of these transactions, as a proposer makes it. All must be well formed.
