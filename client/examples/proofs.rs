@@ -2,7 +2,7 @@
 //!
 //! The tree is the ledger's own, grown in memory, leaf by leaf as blocks write them; headers are certified by as many keys
 //! as there are validators; what is timed is the verifier that clients link. Sizes are of this protocol, times of this
-//! machine and this run.
+//! machine and this run: beside each time stands that of the signatures alone, below which no check of them can be.
 //!
 //! ```sh
 //! cargo run -p sillok-client --example proofs
@@ -16,7 +16,9 @@ use sillok_client::keys::{KeyAlgorithm, SecretKey};
 use sillok_client::verify::authority::Right;
 use sillok_client::verify::staple::{Claim, Item, Staple};
 use sillok_client::verify::{Asked, Network, Policy, Verifier};
-use sillok_did_method::{DEVICE_RELATIONSHIPS, Did, Recovery, document_hash, inception};
+use sillok_did_method::{
+    DEVICE_RELATIONSHIPS, Did, Recovery, document_hash, inception, verify_ed25519,
+};
 use sillok_ledger::answer::chunk_keys;
 use sillok_ledger::light::{TrustedHeader, follow};
 use sillok_ledger::proof::value_hash;
@@ -84,6 +86,8 @@ struct Figures {
     answer_ms: f64,
     /// Reading and checking the file, in milliseconds.
     staple_ms: f64,
+    /// The certificate's signatures alone, in milliseconds.
+    signatures_ms: f64,
 }
 
 /// What was measured of a trust bundle.
@@ -97,6 +101,8 @@ struct BundleFigures {
     bundle_bytes: usize,
     /// Following it, in milliseconds.
     bundle_ms: f64,
+    /// The signatures in it alone, in milliseconds.
+    signatures_ms: f64,
 }
 
 /// Everything that was measured.
@@ -124,6 +130,7 @@ fn main() -> Result<()> {
         "staple",
         "check answer",
         "check staple",
+        "signatures alone",
     ]);
     for one in &report.proofs {
         shown.add_row([
@@ -136,16 +143,18 @@ fn main() -> Result<()> {
             number(format!("{} B", one.staple_bytes)),
             number(format!("{:.2} ms", one.answer_ms)),
             number(format!("{:.2} ms", one.staple_ms)),
+            number(format!("{:.2} ms", one.signatures_ms)),
         ]);
     }
     print(&shown)?;
-    let mut shown = table(["trust bundle", "validators", "bytes", "check"]);
+    let mut shown = table(["trust bundle", "validators", "bytes", "check", "signatures alone"]);
     for one in &report.bundles {
         shown.add_row([
             number(format!("{} changes", one.changes)),
             number(one.validators),
             number(one.bundle_bytes),
             number(format!("{:.2} ms", one.bundle_ms)),
+            number(format!("{:.2} ms", one.signatures_ms)),
         ]);
     }
     print(&shown)
@@ -403,6 +412,7 @@ impl State {
             staple_bytes: file.len(),
             answer_ms,
             staple_ms,
+            signatures_ms: timed(runs, || check_signatures(&signed_header, &keys))?,
         })
     }
 }
@@ -462,6 +472,21 @@ fn sign(header: &v1::Header, keys: &[SecretKey]) -> Result<v1::SignedHeader> {
     Ok(v1::SignedHeader { header: Some(header.clone()), certificate: Some(certificate) })
 }
 
+/// What every check has to do at least.
+fn check_signatures(signed: &v1::SignedHeader, keys: &[SecretKey]) -> Result<()> {
+    let certificate = signed.certificate.as_ref().ok_or("the header is certified")?;
+    let statement = v1::VoteStatement {
+        height: certificate.height,
+        round: certificate.round,
+        header_hash: certificate.header_hash.clone(),
+    };
+    let string = precommit_string(&GENESIS, &statement);
+    for (one, key) in certificate.signatures.iter().zip(keys) {
+        verify_ed25519(&key.public().point, &string, &one.signature)?;
+    }
+    Ok(())
+}
+
 /// Two sets that take turns at every second height, so that none follows on its parent.
 fn bundle(validators: usize, changes: u64, runs: usize) -> Result<BundleFigures> {
     let sets = [keys(validators)?, keys(validators)?];
@@ -483,7 +508,15 @@ fn bundle(validators: usize, changes: u64, runs: usize) -> Result<BundleFigures>
         let reached = follow(&GENESIS, &trusted, &bundle, now_ms, 30 * DAY_MS)?;
         ensure(reached.height == last, "the bundle leads to its last height")
     })?;
-    Ok(BundleFigures { validators, changes, bundle_bytes: encode(&bundle).len(), bundle_ms })
+    let signatures_ms = timed(runs, || {
+        for (number, block) in (0..).zip(&bundle.light_blocks) {
+            let signed = block.signed_header.as_ref().ok_or("a light block has its header")?;
+            check_signatures(signed, turn(number))?;
+        }
+        Ok(())
+    })?;
+    let bundle_bytes = encode(&bundle).len();
+    Ok(BundleFigures { validators, changes, bundle_bytes, bundle_ms, signatures_ms })
 }
 
 #[cfg(test)]
@@ -508,6 +541,7 @@ mod tests {
         for one in &report.proofs {
             assert!(one.entry_bytes + one.signed_header_bytes < one.answer_bytes);
             assert!(one.staple_bytes < 16 * 1024, "{one:?}");
+            assert!(one.signatures_ms > 0.0, "{one:?}");
         }
         let [one, four] = report.bundles.as_slice() else { panic!() };
         assert!(one.bundle_bytes < four.bundle_bytes);
