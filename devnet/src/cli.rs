@@ -13,6 +13,7 @@ use crate::status_load::{self, StatusLoad};
 use crate::{log, members, status, tour};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use sillok_client::keys::SecretKey;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -148,6 +149,9 @@ pub struct LiarArgs {
     /// The honest node that it passes on [default: the network's first]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+    /// The key of a validator that was stolen, for the lies that need a quorum of them; may be given more than once
+    #[arg(long = "stolen-key", value_name = "FILE")]
+    pub stolen_keys: Vec<PathBuf>,
     /// Where it answers
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub listen: SocketAddr,
@@ -359,7 +363,12 @@ async fn run_liar(directory: &std::path::Path, args: LiarArgs, style: Style) -> 
             Devnet::read(directory)?.nodes.first().context("the devnet has no node")?.grpc.clone()
         }
     };
-    let liar = Liar::start(lie, &upstream, args.listen).await?;
+    let stolen = args
+        .stolen_keys
+        .iter()
+        .map(|file| SecretKey::read_file(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let liar = Liar::start_with(lie, &upstream, args.listen, &stolen).await?;
     console::line(format!("{} lies: {lie}", liar.url));
     console::line(format!("    {}", lie.explain()));
     console::line(format!("try: sillok did resolve DID --node {}", liar.url));

@@ -1,18 +1,26 @@
 //! A lying node: a real gRPC server that passes an honest node's answers on, but for one lie.
 //!
 //! Whoever checks answers must catch each of them; whoever does not learns here what a single node can make them
-//! believe. The liar has keys of its own and none of the validators': that is all that separates it from the truth.
+//! believe. The liar has keys of its own and none of the validators': that is all that separates it from the truth. For
+//! three lies it has stolen keys of validators, too.
 
 mod forge;
+mod registries;
 
 use crate::clock_ms;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use forge::Forge;
+use sillok_client::keys::SecretKey;
+use sillok_ledger::merkle_log::transactions_root;
 use sillok_ledger::{Chain, TRANSACTION_BYTES_MAX, TransactionLeaf};
 use sillok_proto::v1::did_resolver_client::DidResolverClient;
 use sillok_proto::v1::did_resolver_server::{DidResolver, DidResolverServer};
 use sillok_proto::v1::ledger_client::LedgerClient;
 use sillok_proto::v1::ledger_server::{Ledger, LedgerServer};
+use sillok_proto::v1::status_registry_client::StatusRegistryClient;
+use sillok_proto::v1::status_registry_server::StatusRegistryServer;
+use sillok_proto::v1::trust_registry_client::TrustRegistryClient;
+use sillok_proto::v1::trust_registry_server::TrustRegistryServer;
 use sillok_proto::{Hash, decode, v1};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,11 +57,53 @@ pub enum Lie {
     SwappedHeader,
     /// A transaction is called committed; in truth nobody ever saw it.
     FalseReceipt,
+    /// The answer comes without any proof.
+    NoProof,
+    /// The true answer about another DID.
+    OtherDid,
+    /// The document of the proved head is kept back.
+    WithheldDocument,
+    /// The version before is given as the current one, beside the proof of today.
+    OldVersion,
+    /// A bundle names validators of the liar's as those of the next height.
+    OtherNextSet,
+    /// A revoked entry of a status list is valid again.
+    RevivedEntry,
+    /// Two true chunks, each in the place of the other.
+    SwappedChunks,
+    /// A list without its last piece.
+    ShortList,
+    /// A list that goes on after its last piece.
+    EndlessList,
+    /// A list of which a piece is from before.
+    MixedList,
+    /// The state at a time is that of an earlier one.
+    EarlierMoment,
+    /// The state of a height is that of the height before.
+    OtherHeight,
+    /// A leaf that decides whether an organization may do something is kept back.
+    WithheldRight,
+    /// With keys of validators that were replaced: another past, in which a transaction was committed.
+    RetiredSet,
+    /// With keys of today's validators: a second header of the same height.
+    SecondHeader,
+    /// With keys of today's validators: an answer that stays fresh for a year.
+    Postdated,
 }
 
 impl Lie {
+    /// Is it told with keys of validators that were stolen?
+    #[must_use]
+    pub const fn needs_stolen_keys(self) -> bool {
+        matches!(self, Self::RetiredSet | Self::SecondHeader | Self::Postdated)
+    }
+
+    const fn is_of_receipts(self) -> bool {
+        matches!(self, Self::FalseReceipt | Self::RetiredSet)
+    }
+
     /// Every lie.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 27] = [
         Self::ForgedDocument,
         Self::ForgedHead,
         Self::OldState,
@@ -65,6 +115,22 @@ impl Lie {
         Self::ThinCertificate,
         Self::SwappedHeader,
         Self::FalseReceipt,
+        Self::NoProof,
+        Self::OtherDid,
+        Self::WithheldDocument,
+        Self::OldVersion,
+        Self::OtherNextSet,
+        Self::RevivedEntry,
+        Self::SwappedChunks,
+        Self::ShortList,
+        Self::EndlessList,
+        Self::MixedList,
+        Self::EarlierMoment,
+        Self::OtherHeight,
+        Self::WithheldRight,
+        Self::RetiredSet,
+        Self::SecondHeader,
+        Self::Postdated,
     ];
 
     /// As on the command line.
@@ -82,6 +148,22 @@ impl Lie {
             Self::ThinCertificate => "thin-certificate",
             Self::SwappedHeader => "swapped-header",
             Self::FalseReceipt => "false-receipt",
+            Self::NoProof => "no-proof",
+            Self::OtherDid => "other-did",
+            Self::WithheldDocument => "withheld-document",
+            Self::OldVersion => "old-version",
+            Self::OtherNextSet => "other-next-set",
+            Self::RevivedEntry => "revived-entry",
+            Self::SwappedChunks => "swapped-chunks",
+            Self::ShortList => "short-list",
+            Self::EndlessList => "endless-list",
+            Self::MixedList => "mixed-list",
+            Self::EarlierMoment => "earlier-moment",
+            Self::OtherHeight => "other-height",
+            Self::WithheldRight => "withheld-right",
+            Self::RetiredSet => "retired-set",
+            Self::SecondHeader => "second-header",
+            Self::Postdated => "postdated",
         }
     }
 
@@ -121,6 +203,52 @@ impl Lie {
             }
             Self::FalseReceipt => {
                 "\"committed\" for a transaction that was thrown away; the receipt does not lead to the transactions root"
+            }
+            Self::NoProof => "an answer without a proof is no answer",
+            Self::OtherDid => {
+                "the true and proved answer about another did; the proof does not cover the one that was asked for"
+            }
+            Self::WithheldDocument => {
+                "the head is proved and its document is not there; a version that is not deactivated has one"
+            }
+            Self::OldVersion => {
+                "the version before the current one, with today's proof; it is not the head that is proved"
+            }
+            Self::OtherNextSet => {
+                "a bundle that leads to the liar's validators; they are not those that the certified header names"
+            }
+            Self::RevivedEntry => {
+                "a chunk of a status list in which everything is valid; the path no longer leads to the certified state root"
+            }
+            Self::SwappedChunks => {
+                "two true chunks of a list in each other's place; a leaf is not the one that the question reads there"
+            }
+            Self::ShortList => {
+                "a whole list without its last piece; its size is proved by the first"
+            }
+            Self::EndlessList => {
+                "a whole list and then more; its size is proved by the first piece"
+            }
+            Self::MixedList => {
+                "a whole list of which the last piece is from before a revocation; all pieces are of one height"
+            }
+            Self::EarlierMoment => {
+                "the state before the block of the time asked for; the block after it is not later than that time"
+            }
+            Self::OtherHeight => {
+                "the state of the height before the one asked for; the header says so"
+            }
+            Self::WithheldRight => {
+                "a right without the leaf of its grant; what the rule reads and is not proved is no absence"
+            }
+            Self::RetiredSet => {
+                "a receipt of a block of another past, certified by the validators of that time, whose keys were stolen; it is not an ancestor of the header that the client has seen"
+            }
+            Self::SecondHeader => {
+                "two headers of one height, both certified, with stolen keys; a client stops and keeps both as evidence"
+            }
+            Self::Postdated => {
+                "a header dated a year ahead, with stolen keys, so that it stays fresh; it is ahead of the client's clock"
             }
         }
     }
@@ -164,6 +292,24 @@ impl Liar {
     ///
     /// The address is taken, or the honest node does not answer.
     pub async fn start(lie: Lie, upstream: &str, listen: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_with(lie, upstream, listen, &[]).await
+    }
+
+    /// The same with these stolen keys of validators, which [`Lie::needs_stolen_keys`] may ask for: a quorum.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, the honest node does not answer, or there are no keys for a lie that needs them.
+    pub async fn start_with(
+        lie: Lie,
+        upstream: &str,
+        listen: SocketAddr,
+        stolen: &[SecretKey],
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            !(lie.needs_stolen_keys() && stolen.is_empty()),
+            "{lie} is told with keys of validators; name their files with --stolen-key"
+        );
         let channel = Channel::from_shared(upstream.to_owned())
             .with_context(|| format!("{upstream:?} is no address like http://127.0.0.1:26657"))?
             .connect()
@@ -178,7 +324,7 @@ impl Liar {
         let chain = Chain::new(genesis)?;
         let forge = match lie {
             Lie::WrongNetwork => Forge::new_network(&chain)?,
-            _ => Forge::new(*chain.hash(), chain.genesis().clone())?,
+            _ => Forge::new(*chain.hash(), chain.genesis().clone())?.with_stolen(stolen),
         };
         let listener = TcpListener::bind(listen)
             .await
@@ -187,14 +333,21 @@ impl Liar {
         let server = Server(Arc::new(Answers {
             lie,
             resolver: DidResolverClient::new(channel.clone()),
+            status: StatusRegistryClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            trust: TrustRegistryClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
             ledger: LedgerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
             genesis_hash: *chain.hash(),
             forge,
             first: Mutex::new(BTreeMap::new()),
+            list: Mutex::new(Vec::new()),
         }));
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let serving = tonic::transport::Server::builder()
             .add_service(DidResolverServer::new(server.clone()))
+            .add_service(StatusRegistryServer::new(server.clone()))
+            .add_service(TrustRegistryServer::new(server.clone()))
             .add_service(LedgerServer::new(server))
             .serve_with_incoming(incoming);
         let task = tokio::spawn(async move {
@@ -220,11 +373,15 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 struct Answers {
     lie: Lie,
     resolver: DidResolverClient<Channel>,
+    status: StatusRegistryClient<Channel>,
+    trust: TrustRegistryClient<Channel>,
     ledger: LedgerClient<Channel>,
     genesis_hash: Hash,
     forge: Forge,
     /// The first answer about each DID.
     first: Mutex<BTreeMap<String, v1::ResolveResponse>>,
+    /// The first answer about a whole list.
+    list: Mutex<Vec<v1::StateAnswer>>,
 }
 
 #[derive(Clone)]
@@ -239,6 +396,14 @@ impl Answers {
     fn first_answer(&self, did: &str, honest: v1::ResolveResponse) -> v1::ResolveResponse {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.entry(did.to_owned()).or_insert(honest).clone()
+    }
+
+    /// What is true of another DID that was asked about before.
+    fn first_of_another(&self, did: &str, honest: v1::ResolveResponse) -> v1::ResolveResponse {
+        self.first_answer(did, honest.clone());
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = first.iter().find(|(asked, _)| asked.as_str() != did);
+        other.map_or(honest, |(_, answer)| answer.clone())
     }
 
     fn resolve(&self, did: &str, honest: v1::ResolveResponse) -> v1::ResolveResponse {
@@ -261,7 +426,16 @@ impl Answers {
             Lie::WrongNetwork | Lie::OtherSet => self.forge.rewrite(&mut answer),
             Lie::ThinCertificate => forge::thin(answer.proof.as_mut()),
             Lie::SwappedHeader => self.forge.swap_header(&mut answer),
-            Lie::FalseReceipt => {}
+            Lie::NoProof => answer.proof = None,
+            Lie::OtherDid => answer = self.first_of_another(did, answer),
+            Lie::WithheldDocument => answer.document = None,
+            Lie::OldVersion => {
+                let first = self.first_answer(did, answer.clone());
+                (answer.heads, answer.document) = (first.heads, first.document);
+            }
+            Lie::SecondHeader => self.forge.second_header(&mut answer),
+            Lie::Postdated => self.forge.postdate(&mut answer),
+            _ => {}
         }
         if !answer.heads.is_empty() && answer.document.is_some() {
             // The view for readers who check nothing tells the same lie.
@@ -297,11 +471,8 @@ impl Answers {
                 }
             }
             Lie::ThinCertificate => forge::thin(answer.proof.as_mut()),
-            Lie::ForgedHead
-            | Lie::OldState
-            | Lie::AbsenceUnderOldHeader
-            | Lie::SwappedHeader
-            | Lie::FalseReceipt => {}
+            Lie::NoProof => answer.proof = None,
+            _ => {}
         }
         answer
     }
@@ -312,9 +483,21 @@ impl Answers {
         Ok(self.ledger.clone().get_block(request).await?.into_inner())
     }
 
+    /// A block of another past that holds one transaction, certified by those who were validators then.
+    async fn other_past(&self, leaf: &TransactionLeaf) -> Result<v1::SignedHeader, Status> {
+        let request = v1::GetBlockRequest { height: 1 };
+        let first = self.ledger.clone().get_block(request).await?.into_inner();
+        let mut header = first.signed_header.and_then(|signed| signed.header).unwrap_or_default();
+        header.transactions_root = transactions_root(&[leaf.hash()]).to_vec();
+        Ok(self.forge.certify(header))
+    }
+
     /// "Committed", with as good a receipt as can be made up.
     async fn false_receipt(&self, leaf: TransactionLeaf) -> Result<v1::TransactionState, Status> {
-        let signed_header = self.tip().await?.signed_header;
+        let signed_header = match self.lie {
+            Lie::RetiredSet => Some(self.other_past(&leaf).await?),
+            _ => self.tip().await?.signed_header,
+        };
         let header = signed_header.as_ref().and_then(|signed| signed.header.clone());
         let header = header.ok_or_else(|| Status::internal("the tip has no header"))?;
         let receipt = v1::Receipt {
@@ -366,7 +549,7 @@ impl Ledger for Server {
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::TransactionState>, Status> {
         let request = request.into_inner();
-        if self.0.lie == Lie::FalseReceipt {
+        if self.0.lie.is_of_receipts() {
             let leaf = decode::<v1::Transaction>(&request.transaction, TRANSACTION_BYTES_MAX)
                 .ok()
                 .and_then(|transaction| TransactionLeaf::of(&self.0.genesis_hash, &transaction))
@@ -388,7 +571,7 @@ impl Ledger for Server {
         request: Request<v1::GetTransactionRequest>,
     ) -> Result<Response<v1::TransactionState>, Status> {
         let request = request.into_inner();
-        if self.0.lie == Lie::FalseReceipt {
+        if self.0.lie.is_of_receipts() {
             let id = Hash::from_slice(&request.transaction_id).unwrap_or_default();
             let leaf = TransactionLeaf { id, signatures: id, private_signatures: id };
             return Ok(Response::new(self.0.false_receipt(leaf).await?));
@@ -452,6 +635,11 @@ impl Ledger for Server {
             for block in &mut bundle.light_blocks {
                 block.signed_header =
                     block.signed_header.take().map(|signed| self.0.forge.recertify(signed));
+                block.next_validators = Some(self.0.forge.validators().clone());
+            }
+        }
+        if self.0.lie == Lie::OtherNextSet {
+            for block in &mut bundle.light_blocks {
                 block.next_validators = Some(self.0.forge.validators().clone());
             }
         }

@@ -323,6 +323,14 @@ mod documents {
     }
 
     #[test]
+    fn every_lie_of_the_liar_is_in_the_page_on_lies() {
+        let page = std::fs::read_to_string(root().join("docs/lies.md")).unwrap();
+        for lie in sillok_devnet::liar::Lie::ALL {
+            assert!(page.contains(&format!("\n| `{lie}` | ")), "docs/lies.md has no row of {lie}");
+        }
+    }
+
+    #[test]
     fn every_column_family_is_in_the_page_on_state() {
         let text = fs::read_to_string(root().join("docs/state.md")).unwrap();
         let source = fs::read_to_string(root().join("node/src/storage.rs")).unwrap();

@@ -87,7 +87,7 @@ mod http {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn b13_a_lie_over_http_is_caught_by_its_proof() {
+    async fn b4_a_lie_over_http_is_caught_by_its_proof() {
         let (holder, _) = network().holder(Ed25519).await;
         let (other, found) = network().holder(Ed25519).await;
         let devnet = network().devnet();

@@ -8,6 +8,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use sillok_client::identity::document_of;
 use sillok_client::keys::{KeyAlgorithm, SecretKey};
 use sillok_did_method::{DEVICE_RELATIONSHIPS, Did, Resolution, document_hash, resolution_json};
+use sillok_ledger::proof::value_hash;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     Chain, StateFault, TreeKey, certificate, header_hash, precommit_string, validator_set_hash,
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 /// How many validators the liar pretends to have: as many as the smallest network that survives a traitor.
 const VALIDATORS: usize = 4;
 
+const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+
 pub(super) struct Forge {
     /// By public key, as in the set.
     keys: Vec<SigningKey>,
@@ -25,6 +28,7 @@ pub(super) struct Forge {
     genesis: v1::Genesis,
     genesis_hash: Hash,
     document: v1::DidDocument,
+    stolen: Vec<SigningKey>,
 }
 
 impl Forge {
@@ -56,7 +60,14 @@ impl Forge {
             expires_ms: 0,
         };
         let document = document_of(vec![bound], Vec::new());
-        Ok(Self { keys, set, genesis, genesis_hash, document })
+        Ok(Self { keys, set, genesis, genesis_hash, document, stolen: Vec::new() })
+    }
+
+    /// With keys of validators, by which alone it certifies from then on.
+    pub(super) fn with_stolen(mut self, stolen: &[SecretKey]) -> Self {
+        self.stolen = stolen.iter().map(|key| SigningKey::from_bytes(&key.to_bytes())).collect();
+        self.stolen.sort_by_key(|key| key.verifying_key().to_bytes());
+        self
     }
 
     /// A workshop for a network of the liar's own that looks like `chain`: same name, same organizations, other
@@ -113,16 +124,16 @@ impl Forge {
         self.document.clone()
     }
 
-    /// A certificate of the liar's validators, all of whom agree.
-    fn certify(&self, header: v1::Header) -> v1::SignedHeader {
+    /// A certificate of the liar's validators, or of those whose keys it has stolen: the first ones of their set.
+    pub(super) fn certify(&self, header: v1::Header) -> v1::SignedHeader {
         let statement = v1::VoteStatement {
             height: header.height,
             round: 0,
             header_hash: header_hash(&header).to_vec(),
         };
         let string = precommit_string(&self.genesis_hash, &statement);
-        let signatures = self
-            .keys
+        let keys = if self.stolen.is_empty() { &self.keys } else { &self.stolen };
+        let signatures = keys
             .iter()
             .zip(0_u32..)
             .map(|(key, validator)| v1::CommitSignature {
@@ -217,13 +228,49 @@ impl Forge {
     }
 }
 
+impl Forge {
+    /// Another header of the same height, in which something else was ordered.
+    pub(super) fn second_header(&self, answer: &mut v1::ResolveResponse) {
+        self.change_header(answer, |header| header.transactions_root = vec![9; 32]);
+    }
+
+    /// The same state, a year later.
+    pub(super) fn postdate(&self, answer: &mut v1::ResolveResponse) {
+        self.change_header(answer, |header| {
+            header.time_ms = header.time_ms.saturating_add(YEAR_MS);
+        });
+    }
+
+    fn change_header(&self, answer: &mut v1::ResolveResponse, change: impl Fn(&mut v1::Header)) {
+        let Some(signed) = answer.proof.as_mut().and_then(|proof| proof.signed_header.as_mut())
+        else {
+            return;
+        };
+        let mut header = signed.header.take().unwrap_or_default();
+        change(&mut header);
+        *signed = self.certify(header);
+    }
+}
+
+/// Everything in a chunk of a status list is said to be in these states, along the same path.
+pub(super) fn rewrite_chunk(proof: &mut v1::StateProof, states: &[u8]) {
+    // The leaf of the list comes first, then those of the first chunk.
+    if let Some(entry) = proof.entries.get_mut(1) {
+        entry.value = encode(&v1::StatusChunk { states: states.to_vec() });
+    }
+}
+
 fn tree_key(bytes: &[u8]) -> Option<TreeKey> {
     Hash::from_slice(bytes).map(|hash| TreeKey(hash.0))
 }
 
-/// The entry was there; now it is said not to be, along the same path.
+/// The entry was there; now it is said not to be, along the same path, with its own leaf as the one in its place.
 pub(super) fn hide_entries(proof: &mut v1::StateProof) {
     for entry in &mut proof.entries {
+        if let Some(path) = entry.path.as_mut().filter(|_| entry.present) {
+            path.other_key.clone_from(&entry.key);
+            path.other_value_hash = value_hash(&entry.value).to_vec();
+        }
         entry.present = false;
         entry.value.clear();
     }

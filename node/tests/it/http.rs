@@ -459,7 +459,7 @@ async fn a_node_that_joins_is_not_ready_and_says_when_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b1_no_did_that_is_asked_for_over_http_stands_in_a_log() {
+async fn a24_no_did_that_is_asked_for_over_http_stands_in_a_log() {
     let log = everything_logged();
     let directory = tempfile::tempdir().unwrap();
     let doors = doors(directory.path()).await;
