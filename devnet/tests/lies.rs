@@ -333,6 +333,8 @@ mod lies {
 
             members::rekey_in_place(&mut world.devnet, 1).await.unwrap();
             let stolen = key_other_than(&retired, &node.directory).await;
+            // A block of the new key.
+            world.height().await;
 
             let liar = world.liar(Lie::OtherNextSet, &[]).await;
             let error = resolve(&world.client(&liar.url), &holder).await.unwrap_err();
