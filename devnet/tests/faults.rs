@@ -9,15 +9,9 @@ mod faults {
     use super::harness::{Network, document};
     use sillok_client::identity::{Identity, IdentityKey, document_of};
     use sillok_client::keys::KeyAlgorithm::Ed25519;
-    use sillok_client::read::{Client, ReadOptions};
     use sillok_client::transaction::Terms;
-    use sillok_client::trust::read_genesis;
-    use sillok_client::verify::Asked;
-    use sillok_client::write::WriteError;
     use sillok_devnet::kill_test::{self, KillTest};
-    use sillok_devnet::liar::{Liar, Lie};
     use sillok_devnet::process::ProcessState;
-    use sillok_devnet::reader::Reader;
     use sillok_devnet::scene::controller;
     use sillok_devnet::submit::Outcome;
     use sillok_devnet::{console, network, status, tour};
