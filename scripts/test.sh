@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every test: of each crate, of the documentation, of the layers, of simulated networks, and of networks of real processes.
-# Arguments go to `cargo test`; without any, the four parts are timed against their budgets.
+# Every test: of each crate, of the documentation, of the layers, of simulated networks, of networks of real processes, and
+# of clients in other languages.
+# Arguments go to `cargo test`; without any, the five parts are timed against their budgets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
@@ -17,7 +18,7 @@ if [ $# -gt 0 ]; then
 fi
 
 simulation=(simulation mutants scenarios)
-processes=(rules faults lies members chaos law http status_load privacy)
+processes=(rules faults lies members chaos law http did_core status_load privacy)
 
 # The other targets below tests/, by name. A name that two crates share runs in one part.
 others() {
@@ -71,3 +72,4 @@ part "build" 25 build
 part "tests" 15 units
 part "simulation" 20 suite "${simulation[@]}"
 part "processes" 15 suite "${processes[@]}"
+part "languages" 10 scripts/languages.sh

@@ -508,7 +508,7 @@ fn a_file_of_validators_that_were_replaced_is_refused() {
 /// What authors of other clients check theirs with. The keys that certified it are gone: nobody can make another.
 #[test]
 fn the_golden_file_proves_what_is_written_beside_it() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/staple");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/staple");
     let bytes = fs::read(directory.join("credential.staple")).unwrap();
     let expected: serde_json::Value =
         serde_json::from_slice(&fs::read(directory.join("expected.json")).unwrap()).unwrap();

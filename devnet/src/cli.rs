@@ -3,6 +3,7 @@
 use crate::chaos::{self, Chaos};
 use crate::console::{self, Style};
 use crate::directory::Devnet;
+use crate::fixtures::{self, Fixtures};
 use crate::kill_test::{self, KillTest};
 use crate::liar::{Liar, Lie};
 use crate::load::{self, Load};
@@ -107,6 +108,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a DID of each sort and write down what the HTTP door answers, in the form of the W3C DID test suite
+    Fixtures(Fixtures),
     /// Run a node that tells one lie, to see it caught
     Liar(LiarArgs),
     /// Kill validators at random moments under load and check that nothing is lost
@@ -282,6 +285,7 @@ impl Cli {
             Command::StatusLoad(load) => status_load::run(&load).await,
             Command::Privacy(privacy) => privacy::run(&privacy).await,
             Command::Tour { json } => tour::run(&mut open()?, json).await,
+            Command::Fixtures(arguments) => fixtures::run(&open()?, &arguments).await,
             Command::Liar(liar) => run_liar(&directory, liar, style).await,
             Command::KillTest(test) => kill_test::run(&mut open()?, &test).await,
             Command::Sim(args) => {

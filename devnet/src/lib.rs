@@ -7,6 +7,7 @@
 //!   reader   submit ── scene                using it as a client
 //!        members   desk                     changing who runs it; an issuer and its people
 //!        tour   load   race   kill_test   liar   chaos   what is shown with it
+//!        fixtures                         what it answers, for test suites of others
 //!   own   issuing   bare ── status_load     status lists by the million, on a network of its own
 //!                   privacy                  ten thousand people, and a search for them everywhere
 //!   sim                                     whole nodes in one thread and virtual time, from a seed
@@ -37,6 +38,7 @@ pub mod issuing;
 pub mod own;
 
 pub mod chaos;
+pub mod fixtures;
 pub mod kill_test;
 pub mod liar;
 pub mod load;

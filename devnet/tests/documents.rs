@@ -33,6 +33,10 @@ mod documents {
     /// The README and everything under docs, with their text.
     fn documents() -> Vec<(PathBuf, String)> {
         let mut paths = files(&root().join("docs"), "md");
+        paths.extend(files(&root().join("vectors"), "md"));
+        paths.extend(
+            ["python", "java"].map(|one| root().join("examples").join(one).join("README.md")),
+        );
         paths.push(root().join("README.md"));
         let read = |path: PathBuf| {
             let text = fs::read_to_string(&path).unwrap();
@@ -134,6 +138,8 @@ mod documents {
             "devnet",
             "scripts",
             "deploy",
+            "vectors",
+            "examples",
         ];
         for (path, text) in documents() {
             for span in spans(&text) {

@@ -1,4 +1,4 @@
-//! The JSON that the rest of the world reads, as golden files in `tests/golden/`.
+//! The JSON that the rest of the world reads, as golden files in `vectors/documents/`.
 
 #![allow(clippy::unwrap_used, reason = "what a test builds must be buildable")]
 
@@ -96,13 +96,13 @@ fn golden(name: &str, expected: &str, actual: &Value) {
     if text != expected {
         let path = format!("{}/{name}.json", env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(&path, &text).unwrap();
-        panic!("{name} differs from tests/golden/{name}.json; what was made is in {path}");
+        panic!("{name} differs from vectors/documents/{name}.json; what was made is in {path}");
     }
 }
 
 macro_rules! golden {
     ($name:literal, $actual:expr) => {
-        golden($name, include_str!(concat!("golden/", $name, ".json")), $actual)
+        golden($name, include_str!(concat!("../../vectors/documents/", $name, ".json")), $actual)
     };
 }
 

@@ -15,7 +15,7 @@ use sillok_ledger::{TreeKey, tree};
 use sillok_proto::{Hash, encode, v1};
 use std::collections::BTreeMap;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/proofs.json");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/proofs.json");
 
 fn bytes(n: u8) -> Hash {
     Hash([n; 32])

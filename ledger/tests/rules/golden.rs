@@ -31,7 +31,7 @@ use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::BTreeMap;
 use v1::read_statement::Read;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/record.json");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/record.json");
 
 #[derive(Default)]
 struct Vectors(BTreeMap<String, String>);
@@ -508,7 +508,7 @@ fn signed_and_hashed_bytes_are_golden() {
     blocks(&mut out);
     let Vectors(actual) = out;
     let golden: BTreeMap<String, String> =
-        serde_json::from_str(include_str!("../golden/record.json")).unwrap();
+        serde_json::from_str(include_str!("../../../vectors/record.json")).unwrap();
     let differing: Vec<String> = actual
         .keys()
         .chain(golden.keys())
