@@ -6,12 +6,29 @@
 //! missed and nothing is found that is not there; both are tested against a search byte by byte. An automaton over as
 //! many strings would take gigabytes (decision 26).
 
+use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// Shortest form that is looked for: less would be found by accident.
 pub const NEEDLE_BYTES_MIN: usize = 8;
 /// Longest part of a form that is compared.
 pub const NEEDLE_BYTES_MAX: usize = 32;
+
+/// The names of what [`encodings`] makes of a hash.
+macro_rules! named {
+    ($hash:literal) => {
+        [
+            $hash,
+            concat!($hash, " hex"),
+            concat!($hash, " HEX"),
+            concat!($hash, " decimal"),
+            concat!($hash, " base64"),
+            concat!($hash, " base64 +1"),
+            concat!($hash, " base64 +2"),
+        ]
+    };
+}
 
 /// The forms of one text, with their names.
 #[must_use]
@@ -26,43 +43,13 @@ pub fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
         bytes,
         ["utf-8", "hex", "HEX", "decimal", "base64", "base64 +1", "base64 +2"],
     ));
-    let hashes: [(Vec<u8>, [&'static str; 7]); 3] = [
-        (
-            Sha256::digest(bytes).to_vec(),
-            [
-                "sha-256",
-                "sha-256 hex",
-                "sha-256 HEX",
-                "sha-256 decimal",
-                "sha-256 base64",
-                "sha-256 base64 +1",
-                "sha-256 base64 +2",
-            ],
-        ),
-        (
-            Sha512::digest(bytes).to_vec(),
-            [
-                "sha-512",
-                "sha-512 hex",
-                "sha-512 HEX",
-                "sha-512 decimal",
-                "sha-512 base64",
-                "sha-512 base64 +1",
-                "sha-512 base64 +2",
-            ],
-        ),
-        (
-            blake3::hash(bytes).as_bytes().to_vec(),
-            [
-                "blake3",
-                "blake3 hex",
-                "blake3 HEX",
-                "blake3 decimal",
-                "blake3 base64",
-                "blake3 base64 +1",
-                "blake3 base64 +2",
-            ],
-        ),
+    let hashes = [
+        (Sha256::digest(bytes).to_vec(), named!("sha-256")),
+        (Sha512::digest(bytes).to_vec(), named!("sha-512")),
+        (blake3::hash(bytes).as_bytes().to_vec(), named!("blake3")),
+        // Broken for long, and what old systems still look people up by.
+        (Sha1::digest(bytes).to_vec(), named!("sha-1")),
+        (Md5::digest(bytes).to_vec(), named!("md5")),
     ];
     for (hash, names) in hashes {
         all.extend(encodings(&hash, names));
@@ -290,6 +277,14 @@ mod tests {
         let forms = forms(text);
         assert_eq!(String::from_utf8(forms[2].1.clone()).unwrap(), text);
         assert!(forms.iter().any(|(name, _)| *name == "sha-512 base64 +2"));
+        // `printf '서울…' | md5sum`, as any old system would write it.
+        let md5 = forms.iter().find(|(name, _)| *name == "md5 hex").unwrap();
+        assert_eq!(String::from_utf8(md5.1.clone()).unwrap(), "c8ee5f07aa358ef77f8adf48cd0cda75");
+        let sha1 = forms.iter().find(|(name, _)| *name == "sha-1 hex").unwrap();
+        assert_eq!(
+            String::from_utf8(sha1.1.clone()).unwrap(),
+            "a4c833868a5d86c051a1c81c134afc4c0ff0361e"
+        );
         for (name, form) in &forms {
             let mut needles = Needles::default();
             assert!(needles.add(9, form), "{name}");
