@@ -12,6 +12,7 @@ mod network;
 mod operation;
 mod output;
 mod read;
+mod serve;
 mod session;
 mod staple;
 mod status;

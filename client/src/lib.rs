@@ -8,6 +8,7 @@
 //!   problem ── connection ── read ── write     nodes, which are believed nothing
 //!   member ── evidence ── rights ── registry   who runs the network, who misbehaved, who may do what; lists and types
 //!   staple                                     answers of one height in a file, for who has no network
+//!   status_issuer ── status_door ── served     lists for others over HTTP, and those that others served
 //! ```
 //!
 //! Reading order: as the modules are declared. A node is an untrusted messenger: what it answers is checked against the
@@ -76,6 +77,12 @@ pub mod rights;
 pub mod registry;
 
 pub mod staple;
+
+pub mod status_issuer;
+
+pub mod status_door;
+
+pub mod served;
 
 #[cfg(feature = "testing")]
 pub mod testing;

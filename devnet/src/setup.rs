@@ -262,6 +262,7 @@ fn members(validators: usize) -> anyhow::Result<Vec<Member>> {
                 Action::Approve,
                 Action::Revoke,
                 Action::Submit,
+                Action::ServeStatus,
             ][..],
         ),
         // It may register too: the strongest rival there can be to a create that is still pending.

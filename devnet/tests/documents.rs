@@ -132,6 +132,7 @@ mod documents {
             "did-method",
             "ledger",
             "verifier",
+            "status-list",
             "consensus",
             "client",
             "node",
@@ -155,8 +156,17 @@ mod documents {
 
     #[test]
     fn every_test_that_is_named_exists() {
-        let tops =
-            ["proto", "did-method", "ledger", "verifier", "consensus", "client", "node", "devnet"];
+        let tops = [
+            "proto",
+            "did-method",
+            "ledger",
+            "verifier",
+            "status-list",
+            "consensus",
+            "client",
+            "node",
+            "devnet",
+        ];
         let sources: String = tops
             .iter()
             .flat_map(|top| ["src", "tests"].map(|part| root().join(top).join(part)))

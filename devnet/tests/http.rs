@@ -11,16 +11,23 @@ mod http {
     use serde_json::{Value, json};
     use sillok_client::keys::KeyAlgorithm::Ed25519;
     use sillok_client::read::Client;
+    use sillok_client::served::{check_proved, compare};
     use sillok_client::verify::authority::Right;
     use sillok_client::verify::moment::Moment;
     use sillok_client::verify::{Asked, Policy, Verifier, VerifyError};
     use sillok_devnet::clock_ms;
     use sillok_devnet::directory::{NodeEntry, OrganizationRole};
+    use sillok_devnet::issuing::Issuing;
     use sillok_did_method::binding::read_proof;
     use sillok_did_method::{Did, trqp};
+    use sillok_did_method::{EntryState, LIST_ENTRIES_MIN};
     use sillok_proto::v1;
-    use std::io::{Read as _, Write as _};
+    use sillok_status_list::document::{Publisher, View};
+    use sillok_status_list::served::Served;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpStream;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
     use std::sync::OnceLock;
     use std::time::Duration;
 
@@ -157,6 +164,164 @@ mod http {
                 verifier.authority(&right, Moment::Tip, &answer)
             });
             assert_eq!(verified.unwrap().fresh().unwrap().holds(), holds, "{action}");
+        }
+    }
+
+    const VIEWS: [(View, &str, &str); 3] = [
+        (View::Token, "application/json", "application/statuslist+jwt"),
+        (View::Revocation, "application/vc", "application/vc+jwt"),
+        (View::Suspension, "application/vc", "application/vc+jwt"),
+    ];
+
+    /// One request for a list: status, head and body.
+    fn fetch(address: &str, target: &str, accept: &str) -> (u16, String, String) {
+        let address = address.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAccept: {accept}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    /// `sillok status serve`, stopped with the test.
+    struct StatusIssuer {
+        child: Child,
+        address: String,
+        _home: tempfile::TempDir,
+    }
+
+    impl Drop for StatusIssuer {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn status_issuer() -> StatusIssuer {
+        let devnet = network().devnet();
+        let home = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_sillok-devnet")).with_file_name("sillok");
+        let told = sillok_devnet::cli::environment(&devnet).unwrap();
+        let sillok = || {
+            let mut command = Command::new(&program);
+            command.envs(told.iter().map(|(name, value)| (*name, value)));
+            command.env("SILLOK_HOME", home.path().join("sillok"));
+            command
+        };
+        let key = home.path().join("door.json");
+        let identity = &told.iter().find(|(name, _)| *name == "SILLOK_IDENTITY").unwrap().1;
+        let copied = sillok()
+            .args(["key", "copy", identity, "--relationships", "assertionMethod", "--out"])
+            .arg(&key)
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let kept = std::fs::read_to_string(&key).unwrap();
+        assert_eq!(kept.matches("assertionMethod").count(), 1);
+        assert!(!kept.contains("capabilityInvocation") && !kept.contains("submit"), "no others");
+        let mut child = sillok()
+            .args(["status", "serve", "--listen", "127.0.0.1:0", "--key"])
+            .arg(&key)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split_whitespace().last().unwrap().to_owned();
+        StatusIssuer { child, address, _home: home }
+    }
+
+    fn type_content() -> v1::TypeVersion {
+        let rule =
+            |reason: v1::Reason| v1::ReasonRule { reason: reason.into(), ..Default::default() };
+        let policy = v1::TypePolicy {
+            reasons: vec![rule(v1::Reason::FirstIssue), rule(v1::Reason::EndOfUse)],
+            channels: 1 << v1::Channel::System as u32,
+            purposes: 0b10,
+            ..v1::TypePolicy::default()
+        };
+        v1::TypeVersion { schema_hash: vec![7; 32], render_hash: vec![], policy: Some(policy) }
+    }
+
+    /// The whole way: entries are set by operations, every node serves them with the proof, a status issuer signs them, and
+    /// a client that trusts the genesis alone compares each of them with what it verified itself.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn b5_lists_over_http_are_proved_by_every_node_and_signed_by_a_status_issuer() {
+        let devnet = network().devnet();
+        let scene = network().scene();
+        let issuing = Issuing::begin(scene, type_content(), 1, LIST_ENTRIES_MIN).await.unwrap();
+        let list = issuing.lists[0];
+        let indexes: Vec<u32> = (0..500_u32).map(|nth| nth * 257 % LIST_ENTRIES_MIN).collect();
+        let set = async |state, reason, indexes: &[u32]| {
+            let mut sorted = indexes.to_vec();
+            sorted.sort_unstable();
+            let change = issuing.set(&list, state, reason, &sorted).unwrap();
+            let transaction = issuing.transaction(&[change], &[], 60_000).unwrap();
+            let committed = issuing.scene.commit(&transaction, 0).await.unwrap();
+            committed.height
+        };
+        set(EntryState::Valid, v1::Reason::FirstIssue, &indexes).await;
+        let at = set(EntryState::Invalid, v1::Reason::EndOfUse, &indexes[..100]).await;
+        let path = |view: View| format!("/lists/{list}{}", view.suffix());
+        for node in &devnet.nodes {
+            let reader = network().reader(node);
+            reader.wait_for(at).await.unwrap();
+            // What the client trusts is as new as what the node answers.
+            reader.client.whole_list(&list, Moment::Tip).await.unwrap();
+            let publisher = Publisher::of(&reader.client.chain());
+            for (view, with_proof, signed) in VIEWS {
+                let (status, head, body) = fetch(&node.http, &path(view), with_proof);
+                assert_eq!(status, 200, "{body}");
+                assert!(head.contains(&format!("content-type: {with_proof}")), "{head}");
+                let json: Value = serde_json::from_str(&body).unwrap();
+                let checked = with_verifier(&reader.client, |verifier| {
+                    check_proved(*verifier, &publisher, (&list, view), Moment::Tip, &json)
+                });
+                let checked = checked.unwrap();
+                assert!(checked.fresh().unwrap().header.height() >= at);
+                let served = Served::read(view, &json).unwrap();
+                for (nth, index) in indexes.iter().enumerate() {
+                    let expected = match view {
+                        View::Token | View::Revocation => u8::from(nth < 100),
+                        View::Suspension => 0,
+                    };
+                    assert_eq!(served.entry(*index), Some(expected));
+                }
+                assert_eq!(fetch(&node.http, &path(view), signed).0, 406, "nodes have no key");
+            }
+        }
+        let door = status_issuer();
+        let reader = network().reader(&devnet.nodes[1]);
+        let publisher = Publisher::of(&reader.client.chain());
+        for (view, with_proof, signed) in VIEWS {
+            let (status, head, token) = fetch(&door.address, &path(view), "*/*");
+            assert_eq!(status, 200, "{token}");
+            assert!(head.contains(&format!("content-type: {signed}")), "{head}");
+            let served = reader.client.signed_list((&list, view), &token).await.unwrap();
+            let height = served.height.unwrap();
+            assert!(height >= at);
+            reader.wait_for(height).await.unwrap();
+            let moment = Moment::Height(height);
+            let whole = reader.client.whole_list(&list, moment).await.unwrap();
+            let whole = whole.fresh().unwrap().clone().unwrap();
+            compare(&publisher, (&list, view), &served, &whole).unwrap();
+            // The proof beside it, by the door and by a node: the same state.
+            let query = head.split_once('?').unwrap().1.split_once('>').unwrap().0.to_owned();
+            for address in [&door.address, &devnet.nodes[2].http] {
+                network().reader(&devnet.nodes[2]).wait_for(height).await.unwrap();
+                let target = format!("{}?{query}", path(view));
+                let (status, _, body) = fetch(address, &target, with_proof);
+                assert_eq!(status, 200, "{body}");
+                let json: Value = serde_json::from_str(&body).unwrap();
+                let beside = Served::read(view, &json).unwrap();
+                assert_eq!((beside.bytes, beside.from_s), (served.bytes.clone(), served.from_s));
+            }
         }
     }
 

@@ -10,20 +10,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each crate and the crates of ours that it may use.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("sillok-proto", &[]),
     ("sillok-did-method", &["sillok-proto"]),
     ("sillok-ledger", &["sillok-proto", "sillok-did-method"]),
     ("sillok-consensus", &["sillok-proto", "sillok-ledger"]),
     ("sillok-verifier", &["sillok-proto", "sillok-did-method", "sillok-ledger"]),
-    ("sillok-client", &["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-verifier"]),
-    ("sillok-node", &["sillok-proto", "sillok-did-method", "sillok-ledger", "sillok-consensus"]),
+    ("sillok-status-list", &["sillok-proto", "sillok-did-method", "sillok-ledger"]),
+    (
+        "sillok-client",
+        &[
+            "sillok-proto",
+            "sillok-did-method",
+            "sillok-ledger",
+            "sillok-verifier",
+            "sillok-status-list",
+        ],
+    ),
+    (
+        "sillok-node",
+        &[
+            "sillok-proto",
+            "sillok-did-method",
+            "sillok-ledger",
+            "sillok-status-list",
+            "sillok-consensus",
+        ],
+    ),
     (
         "sillok-devnet",
         &[
             "sillok-proto",
             "sillok-did-method",
             "sillok-ledger",
+            "sillok-status-list",
             "sillok-consensus",
             "sillok-client",
             "sillok-node",
@@ -170,6 +190,13 @@ fn a11_b4_the_verifier_needs_no_runtime_no_transport_no_storage_and_no_tree() {
         .collect();
     let expected = ["adler2", "minicbor", "miniz_oxide", "sillok-verifier"].map(str::to_owned);
     assert_eq!(more, BTreeSet::from(expected));
+}
+
+/// Who makes lists needs no transport: nodes and status issuers bring their own.
+#[test]
+fn status_lists_need_no_transport_and_no_storage() {
+    let banned = ["tonic", "hyper", "libp2p", "rocksdb", "librocksdb", "jmt", "borsh", "clap"];
+    assert_none_of("sillok-status-list", &[], &banned);
 }
 
 #[test]

@@ -21,10 +21,13 @@ mod proof;
 
 pub use media::{
     DEREFERENCING_MEDIA_TYPE, Form, JSON_LD_RESOLUTION, RESOLUTION_MEDIA_TYPE, URI_LIST_MEDIA_TYPE,
+    accepts_gzip, negotiate,
 };
 pub use options::{AskedVersion, Relationship};
-pub use proof::{PROOF_TYPE, ProofMember, ProofMemberError, proof_member, read_proof};
-pub(crate) use proof::{is_member, member, read_member};
+pub use proof::{
+    PROOF_TYPE, ProofMember, ProofMemberError, is_member, member, proof_member, read_member,
+    read_proof,
+};
 
 use crate::did::Did;
 use crate::did_url::{DidUrl, percent_decode};

@@ -221,7 +221,8 @@ fn check_relative_reference(reference: &str) -> Result<(), DidUrlError> {
 }
 
 /// Decodes text whose percent signs are known to be followed by two hexadecimal digits; others stay as they are.
-pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
+#[must_use]
+pub fn percent_decode(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -9,7 +9,7 @@
 use crate::overlay::read;
 use crate::proof::VerifiedState;
 use crate::status::{
-    CHUNK_BYTES, RECORD_ENTRIES, chunk_of, entry_dates, pending_chunk, read_state, record_of,
+    CHUNK_BYTES, RECORD_ENTRIES, chunk_of, entry_dates, pending_chunk, read_state, record_of, set,
 };
 use crate::{StateFault, StateView, TreeKey, credential_type};
 use sillok_did_method::{CHUNK_ENTRIES, EntryState, LIST_ENTRIES_MAX};
@@ -215,6 +215,29 @@ pub fn chunks<V: StateView + ?Sized>(
     Ok((found, chunks?))
 }
 
+/// The packed states of chunks, in their order: as they are known, or as the same chunks were at a time by what is known.
+///
+/// # Errors
+///
+/// [`StateFault`] if an entry has no known state, or the chunks of both moments are not the same.
+pub fn packed(known: &[Chunk], then: Option<(&[Chunk], u64)>) -> Result<Vec<u8>, StateFault> {
+    let mut packed: Vec<u8> = known.iter().flat_map(|chunk| chunk.states.iter().copied()).collect();
+    let Some((then, time_ms)) = then else { return Ok(packed) };
+    let mut place = 0_u32;
+    for (at, known) in known.iter().enumerate() {
+        let other = || StateFault::new("a chunk of one of the two moments is missing");
+        let then = then.get(at).ok_or_else(other)?;
+        let first = known.number.saturating_mul(CHUNK_ENTRIES);
+        for index in first..first.saturating_add(CHUNK_ENTRIES) {
+            let (was, is) = (then.entry(index)?, known.entry(index)?);
+            let entry = Entry::at(was.ok_or_else(other)?, is.ok_or_else(other)?, time_ms);
+            set(&mut packed, place, entry.state as u8);
+            place = place.saturating_add(1);
+        }
+    }
+    Ok(packed)
+}
+
 fn chunk<V: StateView + ?Sized>(view: &V, list: &Hash, number: u32) -> Result<Chunk, StateFault> {
     let leaf: Option<v1::StatusChunk> = read(view, &TreeKey::status_chunk(list, number))?;
     let states = leaf.map_or_else(pending_chunk, |chunk| chunk.states);
@@ -273,7 +296,6 @@ pub fn type_and_version<V: StateView + ?Sized>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::set;
     use sillok_proto::encode;
     use std::collections::BTreeMap;
 
@@ -339,6 +361,37 @@ mod tests {
         assert_eq!(Entry::at(superseded, valid, 10), superseded);
         assert!(superseded.is_usable(49) && !superseded.is_usable(50));
         assert!(valid.is_usable(0) && !compromised.is_usable(0));
+    }
+
+    #[test]
+    fn chunks_are_packed_as_they_were_by_what_is_known() {
+        let chunk = |number, entries: &[(u32, u8)], dates: Vec<v1::EntryDates>| {
+            let mut states = pending_chunk();
+            for (place, state) in entries {
+                assert!(set(&mut states, *place, *state));
+            }
+            let records = vec![v1::EntryRecord { entries: dates }];
+            Chunk { number, states, records }
+        };
+        let dates =
+            |index, invalid_from_ms| v1::EntryDates { index, grace_until_ms: 0, invalid_from_ms };
+        let first = CHUNK_ENTRIES * 3;
+        // Valid then; later one was revoked, and one was known to have been stolen since before.
+        let then = [chunk(3, &[(0, 0), (1, 0), (2, 0)], Vec::new())];
+        let known = [chunk(
+            3,
+            &[(0, 0), (1, 1), (2, 1), (3, 0)],
+            vec![dates(first + 1, 900), dates(first + 2, 100)],
+        )];
+        let state = |packed: &[u8], place| crate::status::get(packed, place).unwrap();
+        let now = packed(&known, None).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|place| state(&now, place)), [0, 1, 1, 0]);
+        let at = packed(&known, Some((&then, 500))).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|place| state(&at, place)), [0, 0, 1, 3]);
+        assert_eq!(at.len(), CHUNK_BYTES);
+        assert!(packed(&known, Some((&[], 500))).is_err());
+        let other = [chunk(4, &[], Vec::new())];
+        assert!(packed(&known, Some((&other, 500))).is_err());
     }
 
     #[test]

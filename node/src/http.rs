@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | `/1.0/identifiers/{did or DID URL}` | GET, HEAD, POST | DID Resolution 1.0, "HTTP(S) Binding" (`identifiers`) |
 //! | `/authorization`, `/recognition` | POST | TRQP v2 (`trust`) |
+//! | the path of `list_base`, a list, and `/revocation` or `/suspension` | GET, HEAD | status lists (`lists`) |
 //!
 //! HTTP/1.1 without TLS, which a proxy before the node adds. What is asked and answered is decided by plain functions of
-//! `sillok_did_method`; here are the socket, the limits and the headers. A request is named by its route alone,
-//! and none is logged (PROTOCOL II.6). Answers are as of a height, so nothing may keep them as fresh: `no-store`.
+//! `sillok_did_method` and `sillok_status_list`; here are the socket, the limits and the headers. A request is named by
+//! its route alone, and none is logged (PROTOCOL II.6). Answers are as of a height, so nothing may keep them as fresh:
+//! `no-store`, but for lists, which say until when they hold.
 
 mod identifiers;
+mod lists;
 mod trust;
 
 use crate::api::Api;
@@ -17,15 +20,17 @@ use crate::api::connections::{self, Connection};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lists::Lists;
 use serde_json::json;
 use sillok_did_method::trqp::Kind;
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -57,6 +62,7 @@ type Answer = Response<Full<Bytes>>;
 pub async fn serve(api: Api, listener: TcpListener) {
     let mut stop = api.stop.clone();
     let mut open = JoinSet::new();
+    let lists = Arc::new(lists::of(api.clone()));
     {
         let mut connections = pin!(connections::accept(listener, connections::HTTP));
         loop {
@@ -65,7 +71,7 @@ pub async fn serve(api: Api, listener: TcpListener) {
                 _ = stop.wait_for(|stop| *stop) => None,
             };
             let Some(Ok(connection)) = next else { break };
-            open.spawn(answer_all(api.clone(), connection));
+            open.spawn(answer_all(api.clone(), lists.clone(), connection));
             while open.try_join_next().is_some() {}
         }
     }
@@ -73,11 +79,11 @@ pub async fn serve(api: Api, listener: TcpListener) {
 }
 
 /// Answers the requests of one connection, one after another.
-async fn answer_all(api: Api, connection: Connection) {
+async fn answer_all(api: Api, lists: Arc<Lists>, connection: Connection) {
     let mut stop = api.stop.clone();
     let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(respond(&api, request).await) }
+        let (api, lists) = (api.clone(), lists.clone());
+        async move { Ok::<_, Infallible>(respond(&api, &lists, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -94,9 +100,9 @@ async fn answer_all(api: Api, connection: Connection) {
     let _ = timeout(CLOSE_WITHIN, serving).await;
 }
 
-async fn respond(api: &Api, request: Request<Incoming>) -> Answer {
+async fn respond(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
     let id = request.headers().get(REQUEST_ID).cloned();
-    let answered = timeout(ANSWER_WITHIN, route(api, request)).await;
+    let answered = timeout(ANSWER_WITHIN, Box::pin(route(api, lists, request))).await;
     let mut answer = answered.unwrap_or_else(|_| {
         problem(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -107,7 +113,9 @@ async fn respond(api: &Api, request: Request<Incoming>) -> Answer {
     let headers = answer.headers_mut();
     // Public data without credentials: any page may read it (wallets in browsers).
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    let exposed = HeaderValue::from_static("etag, link");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    headers.entry(header::VARY).or_insert(HeaderValue::from_static("accept"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // So that a caller tells its answers apart (TRQP v2, HTTPS binding).
@@ -120,9 +128,16 @@ async fn respond(api: &Api, request: Request<Incoming>) -> Answer {
     answer
 }
 
-async fn route(api: &Api, request: Request<Incoming>) -> Answer {
+async fn route(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    if lists.serves(path) {
+        return match head.method {
+            Method::GET | Method::HEAD => lists::answer(lists, &head.uri, &head.headers).await,
+            Method::OPTIONS => preflight("GET, HEAD"),
+            _ => wrong_method("GET, HEAD, OPTIONS"),
+        };
+    }
     let kind = match path {
         "/authorization" => Some(Kind::Authorization),
         "/recognition" => Some(Kind::Recognition),
@@ -144,7 +159,7 @@ async fn route(api: &Api, request: Request<Incoming>) -> Answer {
     let Some(identifier) = path.strip_prefix(IDENTIFIERS) else {
         return problem(
             StatusCode::NOT_FOUND,
-            "there is nothing here; resolve at /1.0/identifiers/{did}, ask for rights at /authorization and /recognition",
+            "there is nothing here; resolve at /1.0/identifiers/{did}, ask for rights at /authorization and /recognition, and for status lists at the path of their URI",
         );
     };
     let options = match head.method {
@@ -180,8 +195,13 @@ async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
 
 /// Several `Accept` headers are one, joined by commas (RFC 9110 §5.3).
 fn accepted(headers: &HeaderMap) -> Option<String> {
+    joined(headers, header::ACCEPT)
+}
+
+/// Several headers of one name as one.
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Vec<&str> =
-        headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+        headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(","))
 }
 

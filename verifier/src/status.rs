@@ -5,7 +5,7 @@ use super::{Answer, Verifier, VerifyError};
 use sillok_did_method::CHUNK_ENTRIES;
 use sillok_ledger::answer::{self, CHUNKS_MAX, Chunk, Entry};
 use sillok_ledger::proof::VerifiedHeader;
-use sillok_ledger::status::{StatusPurpose, bitstring, set};
+use sillok_ledger::status::{StatusPurpose, bitstring};
 use sillok_proto::{Hash, v1};
 
 /// Chunks of a list as of a moment.
@@ -159,7 +159,7 @@ impl<'v> ListExport<'v> {
                 }
             }
         }
-        self.states.extend(states(chunks, &numbers)?);
+        self.states.extend(states(chunks)?);
         self.chunks = self.chunks.saturating_add(u32::try_from(numbers.len()).unwrap_or(u32::MAX));
         self.first.get_or_insert(answer);
         Ok(())
@@ -201,19 +201,11 @@ fn piece_len(numbers: &[u32]) -> usize {
 }
 
 /// The packed states of chunks at the moment that they are of.
-fn states(chunks: &ListChunks, numbers: &[u32]) -> Result<Vec<u8>, VerifyError> {
-    let mut packed: Vec<u8> =
-        chunks.known.1.iter().flat_map(|chunk| chunk.states().iter().copied()).collect();
-    if chunks.then.is_none() || chunks.list().is_none() {
-        return Ok(packed);
-    }
-    let first = numbers.first().copied().unwrap_or(0).saturating_mul(CHUNK_ENTRIES);
-    let count = u32::try_from(packed.len()).unwrap_or(u32::MAX).saturating_mul(2);
-    for place in 0..count {
-        let entry = chunks.entry(first.saturating_add(place))?;
-        set(&mut packed, place, entry.state as u8);
-    }
-    Ok(packed)
+fn states(chunks: &ListChunks) -> Result<Vec<u8>, VerifyError> {
+    let then = chunks.then.as_ref().filter(|_| chunks.list.is_some());
+    let then = then.map(|(_, then)| (then.as_slice(), chunks.time_ms));
+    answer::packed(&chunks.known.1, then)
+        .map_err(|fault| VerifyError::Contradiction { reason: fault.reason })
 }
 
 impl Verifier<'_> {

@@ -16,8 +16,8 @@ use std::time::Duration;
 pub(crate) use staple::{EntryName, StapleArguments, VerifyStapleArguments};
 pub(crate) use status::{
     ActivateArguments, ApproveArguments, CheckStatusArguments, CreateListArguments, DeskArguments,
-    EndArguments, PersonArguments, ReinstateArguments, ReserveArguments, SetArguments,
-    StatusCommand, SubmitArguments, SuspendArguments,
+    EndArguments, PersonArguments, ReinstateArguments, ReserveArguments, ServeArguments,
+    SetArguments, StatusCommand, SubmitArguments, SuspendArguments,
 };
 pub(crate) use trust::{
     AccreditArguments, CheckArguments, EndingArguments, GrantArguments, TrustCommand, TypeCommand,
@@ -224,6 +224,20 @@ pub(crate) enum KeyCommand {
         /// Algorithm of the key
         #[arg(long, default_value = "ed25519")]
         algorithm: SigningAlgorithm,
+    },
+    /// Copy the keys for some uses into a new file, for a machine that needs no others
+    ///
+    ///   sillok key copy office.json --relationships assertionMethod --out door.json
+    #[command(verbatim_doc_comment)]
+    Copy {
+        /// The identity file
+        file: PathBuf,
+        /// The uses: every key that has one of them
+        #[arg(long, value_name = "USE")]
+        relationships: String,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Show the public keys of an identity file
     Show {

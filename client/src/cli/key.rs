@@ -18,11 +18,7 @@ pub(crate) fn run(command: &KeyCommand, output: Output) -> Result<u8, Failure> {
             let (kind, relationships) = if relationships == "device" {
                 (v1::Kind::Holder, DEVICE_RELATIONSHIPS)
             } else {
-                let names: Vec<&str> = relationships.split(',').collect();
-                let sum = parse_relationships(&names).ok_or_else(|| {
-                    Failure::usage("a key is for `device`, or for a list of authentication, assertionMethod, capabilityInvocation, capabilityDelegation and submit")
-                })?;
-                (v1::Kind::Organization, sum)
+                (v1::Kind::Organization, uses(relationships)?)
             };
             let key = IdentityKey::generate((*algorithm).into(), relationships)?;
             let identity = Identity {
@@ -57,9 +53,31 @@ pub(crate) fn run(command: &KeyCommand, output: Output) -> Result<u8, Failure> {
             ]);
             output.note(format_args!("{} holds the only copy of the key", out.display()));
         }
+        KeyCommand::Copy { file, relationships, out } => {
+            let sum = uses(relationships)?;
+            let mut identity = Identity::load(file)?;
+            identity.keys.retain(|key| key.relationships & sum != 0);
+            if identity.keys.is_empty() {
+                return Err(Failure::usage(format!(
+                    "{} has no key for that; `sillok key show` says which it has",
+                    file.display()
+                )));
+            }
+            identity.create(out)?;
+            show(&identity, output)?;
+            output.note(format_args!("{} holds copies of these keys alone", out.display()));
+        }
         KeyCommand::Show { file } => show(&Identity::load(file)?, output)?,
     }
     Ok(EXIT_OK)
+}
+
+/// What a key of an organization may be used for, as typed.
+fn uses(relationships: &str) -> Result<u32, Failure> {
+    let names: Vec<&str> = relationships.split(',').collect();
+    parse_relationships(&names).ok_or_else(|| {
+        Failure::usage("a key is for `device`, or for a list of authentication, assertionMethod, capabilityInvocation, capabilityDelegation and submit")
+    })
 }
 
 fn show(identity: &Identity, output: Output) -> Result<(), Failure> {

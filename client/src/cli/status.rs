@@ -12,7 +12,7 @@ use super::carry::{self, Done};
 use super::failure::{EXIT_NO, EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, Failure};
 use super::output::Output;
 use super::read::{did_text, found, verification, verified_line};
-use super::{operation, session};
+use super::{operation, serve, session};
 use serde_json::{Map, Value, json};
 use sillok_client::desk::{
     Application, Circumstances, EnrollmentStep, EntryDates, applications_from_json,
@@ -69,6 +69,7 @@ pub(crate) async fn run(
         StatusCommand::Submit(arguments) => submit(global, arguments, output).await,
         StatusCommand::Show { list } => show(global, list, output).await,
         StatusCommand::Check(arguments) => check(global, arguments, output).await,
+        StatusCommand::Serve(arguments) => serve::run(global, arguments, output).await,
     }
 }
 

@@ -50,20 +50,42 @@ pub(super) fn offers(dereferences: bool, service: bool) -> Vec<(&'static str, Fo
     offers
 }
 
-/// The offer that the caller prefers; among equals the first. `None`: it accepts none of them.
-pub(super) fn negotiate(accept: Option<&str>, offers: &[(&'static str, Form)]) -> Option<Form> {
+/// The offer that the caller prefers, by its media type; among equals the first. `None`: it accepts none of them.
+#[must_use]
+pub fn negotiate<F: Copy>(accept: Option<&str>, offers: &[(&'static str, F)]) -> Option<F> {
     let accept = accept.map(str::trim).filter(|accept| !accept.is_empty()).unwrap_or("*/*");
     let ranges: Vec<Range<'_>> = split(accept, ',').filter_map(Range::parse).collect();
-    let mut best: Option<(u16, Form)> = None;
+    let mut best: Option<(u16, F)> = None;
     for (media_type, form) in offers {
         // The most specific range speaks for the offer.
         let range = ranges.iter().filter(|range| range.covers(media_type));
         let weight = range.max_by_key(|range| range.specificity()).map_or(0, |range| range.weight);
-        if weight > best.map_or(0, |(weight, _)| weight) {
+        if weight > best.as_ref().map_or(0, |(weight, _)| *weight) {
             best = Some((weight, *form));
         }
     }
     best.map(|(_, form)| form)
+}
+
+/// Does the caller rather have the body compressed with gzip, by its `Accept-Encoding` (RFC 9110 §12.5.3)? Not where it
+/// says nothing.
+#[must_use]
+pub fn accepts_gzip(accept_encoding: Option<&str>) -> bool {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    for element in split(accept_encoding.unwrap_or_default(), ',') {
+        let mut parts = element.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let Some(quality) = quality.map_or(Some(1000), weight) else { continue };
+        match coding.as_str() {
+            "gzip" | "x-gzip" => gzip = Some(quality),
+            "identity" => identity = Some(quality),
+            "*" => any = Some(quality),
+            _ => {}
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0);
+    gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
 /// One element of an `Accept` header.
@@ -228,6 +250,34 @@ mod tests {
             Some(Form::Resolution)
         );
         assert_eq!(of_did("a/b;x=\"q,q;q\", application/did"), Some(DOCUMENT));
+    }
+
+    #[test]
+    fn gzip_is_what_the_caller_weighs_it() {
+        for yes in [
+            "gzip",
+            "GZIP",
+            "x-gzip",
+            "*",
+            "br, gzip;q=0.5",
+            "gzip, deflate",
+            "gzip;q=1.0, identity; q=0.5",
+        ] {
+            assert!(accepts_gzip(Some(yes)), "{yes}");
+        }
+        for no in [
+            "",
+            "identity",
+            "br",
+            "gzip;q=0",
+            "*;q=0",
+            "gzip;q=0, *",
+            "gzip;q=0.5, identity",
+            "gzip;q=x",
+        ] {
+            assert!(!accepts_gzip(Some(no)), "{no}");
+        }
+        assert!(!accepts_gzip(None));
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub fn proof_member(
 }
 
 /// A member with this message. It names the header that certifies it, for people and for a first look.
-pub(crate) fn member(
+#[must_use]
+pub fn member(
     network: &str,
     genesis_hash: &[u8],
     proof: Option<&v1::StateProof>,
@@ -86,12 +87,18 @@ pub fn read_proof(result: &Value) -> Result<v1::ResolveResponse, ProofMemberErro
         .map_or(Err(ProofMemberError::Missing), read_member)
 }
 
-pub(crate) fn is_member(value: &Value, message: &str) -> bool {
+/// Is this a member of ours, with this message?
+#[must_use]
+pub fn is_member(value: &Value, message: &str) -> bool {
     value["type"] == PROOF_TYPE && value["message"] == message
 }
 
 /// The message in a member.
-pub(crate) fn read_member<M: Message + Default>(member: &Value) -> Result<M, ProofMemberError> {
+///
+/// # Errors
+///
+/// [`ProofMemberError::Damaged`].
+pub fn read_member<M: Message + Default>(member: &Value) -> Result<M, ProofMemberError> {
     let text = member["proofValue"].as_str().and_then(|value| value.strip_prefix(MULTIBASE));
     let bytes = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
     bytes.and_then(|bytes| M::decode(bytes.as_slice()).ok()).ok_or(ProofMemberError::Damaged)

@@ -24,7 +24,7 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    pub(super) fn read(moment: Option<v1::Moment>) -> Result<Self, Refused> {
+    pub(crate) fn read(moment: Option<v1::Moment>) -> Result<Self, Refused> {
         let Some(moment) = moment else { return Ok(Self::Tip) };
         match moment.moment {
             Some(v1::moment::Moment::Height(height)) => Ok(Self::Height(height)),
@@ -62,8 +62,23 @@ pub(crate) struct Place {
 
 impl Place {
     /// The height whose state says what is known.
-    pub(super) const fn known(&self) -> u64 {
+    pub(crate) const fn known(&self) -> u64 {
         self.known
+    }
+
+    /// The height of the last block up to the time asked for, if one is.
+    pub(crate) const fn then(&self) -> Option<u64> {
+        self.then
+    }
+
+    /// The height whose header is in force at the moment.
+    pub(crate) fn in_force(&self) -> u64 {
+        self.then.unwrap_or(self.known)
+    }
+
+    /// The ledger time that the answer is about.
+    pub(crate) const fn time_ms(&self) -> u64 {
+        self.time_ms
     }
 }
 
@@ -86,7 +101,7 @@ impl Api {
             }
             time_ms = wanted;
             if then {
-                at = Some(self.in_force(wanted, known)?);
+                at = Some(self.last_up_to(wanted, known)?);
             }
         }
         Ok(Place { tip, known, then: at, time_ms })
@@ -130,7 +145,7 @@ impl Api {
     }
 
     /// The last height up to `known` whose block is not later than `time_ms`. Times only grow.
-    fn in_force(&self, time_ms: u64, known: u64) -> Result<u64, Status> {
+    fn last_up_to(&self, time_ms: u64, known: u64) -> Result<u64, Status> {
         let first = self.header(0)?;
         if first.time_ms > time_ms {
             return Err(Refused::new(

@@ -2,7 +2,7 @@
 //!
 //! The smallest thing that is served is a chunk of 8,192 entries with all dates beside it, so a question does not tell
 //! which entry it is about (PROTOCOL §4.1). Reads leave no trace: no list stands in a log, an error or a metric (II.6).
-//! Deliberately absent: lists as a status issuer signs them, and what is private (enrollments, contents).
+//! Deliberately absent: lists as others read them (`http/lists`), and what is private (enrollments, contents).
 
 use super::moment::Asked;
 use super::problem::{Refused, failed};

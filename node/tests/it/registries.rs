@@ -33,16 +33,16 @@ const OTHER_SUBMITTING: u8 = 12;
 
 /// Heights of what [`happened`] commits.
 const TYPE: u64 = 1;
-const LIST: u64 = 2;
-const ISSUED: u64 = 3;
+pub(crate) const LIST: u64 = 2;
+pub(crate) const ISSUED: u64 = 3;
 const GRANTED: u64 = 4;
-const REVOKED: u64 = 5;
+pub(crate) const REVOKED: u64 = 5;
 const SUPERSEDED: u64 = 6;
 const WITHDRAWN: u64 = 7;
-const GOVERNED: u64 = 8;
+pub(crate) const GOVERNED: u64 = 8;
 
 /// A height as a place in what [`happened`] returns.
-fn at(height: u64) -> usize {
+pub(crate) fn at(height: u64) -> usize {
     usize::try_from(height).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn other() -> Hash {
 }
 
 /// A network whose first organization may do everything and whose second may do nothing.
-fn open(path: &std::path::Path, retention: Retention) -> Ledger {
+pub(crate) fn open(path: &std::path::Path, retention: Retention) -> Ledger {
     let mut genesis = genesis(NETWORK);
     let all = i32::from(Action::Accredit)..=i32::from(Action::Countersign);
     genesis.organizations[0].actions = all.collect();
@@ -155,12 +155,18 @@ fn credential_type(ledger: &Ledger) -> Hash {
     credential_type_name(ledger.chain.hash(), &ministry(), &[1; 16], &type_content())
 }
 
-fn list(ledger: &Ledger) -> Hash {
+pub(crate) fn list(ledger: &Ledger) -> Hash {
     status_list_name(ledger.chain.hash(), &ministry(), &credential_type(ledger), &[2; 16])
 }
 
 /// Sets entries, for a reason that calls for no approval.
-fn set(ledger: &Ledger, state: EntryState, indexes: &[u32], until_ms: u64, from_ms: u64) -> u64 {
+pub(crate) fn set(
+    ledger: &Ledger,
+    state: EntryState,
+    indexes: &[u32],
+    until_ms: u64,
+    from_ms: u64,
+) -> u64 {
     let reason = match state {
         EntryState::Invalid => Reason::Compromised,
         _ => Reason::AttributeChange,
@@ -251,7 +257,7 @@ fn happened(ledger: &Ledger) -> Vec<u64> {
 }
 
 /// A node of all of it.
-async fn world(retention: Retention) -> (tempfile::TempDir, Doors, Vec<u64>) {
+pub(crate) async fn world(retention: Retention) -> (tempfile::TempDir, Doors, Vec<u64>) {
     let directory = tempfile::tempdir().unwrap();
     let ledger = open(directory.path(), retention);
     let times = happened(&ledger);
@@ -262,9 +268,9 @@ async fn world(retention: Retention) -> (tempfile::TempDir, Doors, Vec<u64>) {
 // ------------------------------------------------------------------------------------------ taking apart
 
 /// What an answer proves, from the validators of the genesis alone.
-struct Proved<'a> {
-    known: (VerifiedState, &'a [v1::StateEntry]),
-    then: Option<(VerifiedState, &'a [v1::StateEntry])>,
+pub(crate) struct Proved<'a> {
+    pub(crate) known: (VerifiedState, &'a [v1::StateEntry]),
+    pub(crate) then: Option<(VerifiedState, &'a [v1::StateEntry])>,
 }
 
 fn ancestor(ledger: &Ledger, tip: &VerifiedHeader, one: &v1::Ancestor) -> VerifiedHeader {
@@ -277,7 +283,7 @@ fn ancestor(ledger: &Ledger, tip: &VerifiedHeader, one: &v1::Ancestor) -> Verifi
     verify_ancestor(ledger.chain.hash(), tip, &proof).unwrap()
 }
 
-fn proved<'a>(ledger: &Ledger, answer: &'a v1::StateAnswer) -> Proved<'a> {
+pub(crate) fn proved<'a>(ledger: &Ledger, answer: &'a v1::StateAnswer) -> Proved<'a> {
     let proof = answer.proof.as_ref().unwrap();
     let at_tip = of_tip(ledger, proof);
     let tip = at_tip.header().clone();
@@ -313,14 +319,14 @@ fn ask<T>(
 }
 
 impl Proved<'_> {
-    fn known<T>(
+    pub(crate) fn known<T>(
         &self,
         question: impl Fn(&Recorder<'_, ProvedView<'_>>) -> Result<T, StateFault>,
     ) -> T {
         ask((&self.known.0, self.known.1), question)
     }
 
-    fn then<T>(
+    pub(crate) fn then<T>(
         &self,
         question: impl Fn(&Recorder<'_, ProvedView<'_>>) -> Result<T, StateFault>,
     ) -> T {

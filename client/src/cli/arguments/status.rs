@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use sillok_client::words::Word as _;
 use sillok_did_method::{Did, EntryState, LIST_ENTRIES_MIN};
 use sillok_proto::{Hash, v1};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,6 +115,26 @@ pub(crate) enum StatusCommand {
     /// was shown; with --decoys for other chunks too.
     #[command(verbatim_doc_comment)]
     Check(CheckStatusArguments),
+    /// Serve lists over HTTP as a status issuer: signed, and with their proof
+    ///
+    ///   sillok key copy office.json --relationships assertionMethod --out door.json
+    ///   sillok status serve --key door.json --listen 127.0.0.1:8090
+    ///
+    /// The organization of the key holds serve-status on the lists. Nothing is signed that was not
+    /// verified, that is older than the list's max age, or that the organization may not serve. HTTP/1.1
+    /// without TLS: put a proxy before it. Runs until it is stopped.
+    #[command(verbatim_doc_comment)]
+    Serve(ServeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Identity file with the assertionMethod key, and better none other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Address and port to listen at; port 0 is any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]
