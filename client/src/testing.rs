@@ -247,6 +247,7 @@ impl MemoryNetwork {
             verifier: &VerifyEach,
             replay: &self.tip.replay,
             recent: &self.tip.recent,
+            parameters: &self.tip.parameters,
         };
         let asked = Asked::check(&frame, &self.store, transaction, submitter)?;
         let prepared = sillok_ledger::prepare(&frame, &self.store, asked, roles)?;

@@ -11,7 +11,18 @@ use sillok_proto::{Hash, v1};
 use std::fmt;
 use std::sync::Arc;
 
-/// Figures and keys that stay the same while a host lives.
+/// The figures of a network that its members may change while a host lives (PROTOCOL §7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// See [`HostConfig::heartbeat_ms`].
+    pub heartbeat_ms: u64,
+    /// See [`HostConfig::clock_behind_ms`].
+    pub clock_behind_ms: u64,
+    /// See [`HostConfig::clock_ahead_ms`].
+    pub clock_ahead_ms: u64,
+}
+
+/// Figures and keys of a host. All but [`Figures`] stay the same while it lives.
 #[derive(Clone)]
 pub struct HostConfig {
     /// The network: part of every signed string.
@@ -22,11 +33,11 @@ pub struct HostConfig {
     pub signer: Option<Arc<dyn Signer>>,
     /// How long each step waits. A node's own matter: nodes need not agree.
     pub timeouts: Timeouts,
-    /// Longest time without a block (genesis). 0 = never wait for transactions.
+    /// Longest time without a block (a figure of the network). 0 = never wait for transactions.
     pub heartbeat_ms: u64,
-    /// How far behind our clock a fresh proposal's time may be (genesis); widened by this much again each round.
+    /// How far behind our clock a fresh proposal's time may be (a figure of the network); widened by this much again each round.
     pub clock_behind_ms: u64,
-    /// How far ahead of our clock a fresh proposal's time may be (genesis).
+    /// How far ahead of our clock a fresh proposal's time may be (a figure of the network).
     pub clock_ahead_ms: u64,
     /// How often the tip is announced when nothing happens, so that a node that missed the end of a height hears of it.
     pub announce_ms: u64,
@@ -74,6 +85,14 @@ impl HostConfig {
             #[cfg(any(test, feature = "testing"))]
             mutants: Vec::new(),
         }
+    }
+
+    /// From now on with these.
+    pub const fn set_figures(&mut self, figures: Figures) {
+        let Figures { heartbeat_ms, clock_behind_ms, clock_ahead_ms } = figures;
+        self.heartbeat_ms = heartbeat_ms;
+        self.clock_behind_ms = clock_behind_ms;
+        self.clock_ahead_ms = clock_ahead_ms;
     }
 
     pub(crate) fn sync_bounds(&self) -> Bounds {

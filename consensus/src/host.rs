@@ -19,7 +19,7 @@ use crate::ahead::Checker;
 use crate::builds::Builds;
 use crate::clock;
 use crate::codec::{self, MessageError, Refusal, SignedProposal, SignedVote};
-use crate::config::{CheckedStart, HeightStart, HostConfig, SigningRecord, StartError};
+use crate::config::{CheckedStart, Figures, HeightStart, HostConfig, SigningRecord, StartError};
 use crate::context::{
     BlockHeight, BlockValue, SignatureBytes, ValidatorKey, Validators, Vocabulary, round_number,
 };
@@ -231,6 +231,12 @@ impl Host {
     pub fn checker(&self) -> Checker {
         let config = &self.effects.config;
         Checker::new(config.genesis_hash, config.scheme.clone(), self.effects.verified.clone())
+    }
+
+    /// From the next height on with these: called between the decision of a height and [`Event::Committed`], for a block
+    /// may change them.
+    pub const fn set_figures(&mut self, figures: Figures) {
+        self.effects.config.set_figures(figures);
     }
 
     /// Where the host stands.

@@ -48,7 +48,7 @@ pub mod testing;
 pub use action::{Action, FaultReason, HaltReason, Notice, RetireReason, TimerId, ValidationId};
 pub use ahead::Checker;
 pub use codec::{MessageError, decode_entry, decode_message};
-pub use config::{HeightStart, HostConfig, SigningRecord, StartError, Timeouts};
+pub use config::{Figures, HeightStart, HostConfig, SigningRecord, StartError, Timeouts};
 pub use context::ValidatorKey;
 pub use event::{Event, Peer, Verdict};
 pub use evidence::{EvidenceError, Offence, OffenceKind, verify_evidence, verify_evidence_with};

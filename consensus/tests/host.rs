@@ -5,9 +5,9 @@
 
 use sillok_consensus::testing::{KeyedHash, KeyedHashSigner, Mutant};
 use sillok_consensus::{
-    Action, Event, EvidenceError, FaultReason, HaltReason, HeightStart, Host, HostConfig, Notice,
-    OffenceKind, Peer, RetireReason, SignatureScheme, Signer, SigningRecord, StartError, TimerId,
-    ValidationId, ValidatorKey, Verdict, verify_evidence_with,
+    Action, Event, EvidenceError, FaultReason, Figures, HaltReason, HeightStart, Host, HostConfig,
+    Notice, OffenceKind, Peer, RetireReason, SignatureScheme, Signer, SigningRecord, StartError,
+    TimerId, ValidationId, ValidatorKey, Verdict, verify_evidence_with,
 };
 use sillok_ledger::{
     header_hash, precommit_string, prevote_string, proposal_string, refusal_string,
@@ -960,6 +960,22 @@ fn what_a_liar_claims_does_not_keep_us_from_saying_where_we_are() {
     let next = HeightStart { parent_hash: header, parent_time_ms: NOW_MS, ..start(6) };
     let actions = host.handle(Event::Committed { next }, NOW_MS);
     assert!(has(&actions, |action| matches!(action, Action::AnnounceTip { height: 5 })));
+}
+
+#[test]
+fn figures_that_a_block_changed_are_those_of_the_next_height() {
+    let mut host = running();
+    let fresh = block(0, NOW_MS);
+    let header = id(&fresh);
+    let actions = host.handle(proposal(0, 0, None, fresh), NOW_MS);
+    host.handle(valid(requests(&actions)[0]), NOW_MS);
+    for by in 0..3 {
+        host.handle(precommit(by, 0, Some(header)), NOW_MS);
+    }
+    host.set_figures(Figures { heartbeat_ms: 7_000, clock_behind_ms: 50, clock_ahead_ms: 50 });
+    let next = HeightStart { parent_hash: header, parent_time_ms: NOW_MS, ..start(6) };
+    let actions = host.handle(Event::Committed { next }, NOW_MS);
+    timer(&actions, 7_000);
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct Frame<'a> {
     pub replay: &'a dyn Replay,
     /// The last headers before the block: who is absent, and over what a validator key may join.
     pub recent: &'a Recent,
+    /// The figures that bind the block: the tip's.
+    pub parameters: &'a v1::Parameters,
 }
 
 /// What a transaction does.
@@ -151,7 +153,7 @@ pub(crate) fn check_repetition(
 }
 
 pub(crate) fn check_time(frame: &Frame<'_>, valid_until_ms: u64) -> Result<(), AdmissionError> {
-    let (time_ms, window_ms) = (frame.time_ms, frame.chain.parameters().valid_until_window_ms);
+    let (time_ms, window_ms) = (frame.time_ms, frame.parameters.valid_until_window_ms);
     if valid_until_ms < time_ms {
         return Err(AdmissionError::Expired { valid_until_ms, time_ms });
     }

@@ -281,6 +281,15 @@ pub enum AdmissionError {
         "this would leave {archives} archives and the network keeps at least {min}; admit another archive first"
     )]
     ArchivesMin { archives: usize, min: u32 },
+    /// A figure that a client knows from the genesis.
+    #[error("{name} is fixed by the genesis; propose the other figures with {name} as it is")]
+    ParameterFixed { name: &'static str },
+    /// A figure with which the network could not go on.
+    #[error("{name} would be {value}, outside {range}; propose it within")]
+    ParameterRange { name: &'static str, value: u64, range: &'static str },
+    /// The figures in force.
+    #[error("these figures are in force already; nothing to do")]
+    ParametersUnchanged,
     /// Approval comes before the seat.
     #[error("validator key {key_id} of {operator} may not join; have it approved, or re-key")]
     JoinNotApproved { operator: Hash, key_id: Hash },
@@ -461,6 +470,9 @@ impl AdmissionError {
             Self::MembersMax { .. } => "MEMBERS_MAX",
             Self::NoQuorumLeft { .. } => "NO_QUORUM_LEFT",
             Self::ArchivesMin { .. } => "ARCHIVES_MIN",
+            Self::ParameterFixed { .. } => "PARAMETER_FIXED",
+            Self::ParameterRange { .. } => "PARAMETER_RANGE",
+            Self::ParametersUnchanged => "ALREADY",
             Self::JoinNotApproved { .. } => "JOIN_NOT_APPROVED",
             Self::JoinExpired { .. } => "JOIN_EXPIRED",
             Self::AlreadyJoined { .. } => "ALREADY",
@@ -535,6 +547,7 @@ impl AdmissionError {
             | Self::AlreadyApproved { .. }
             | Self::AlreadyJoined { .. }
             | Self::GrantExists { .. }
+            | Self::ParametersUnchanged
             | Self::NothingToWithdraw { .. } => Retry::Never,
             Self::State(_) | Self::NoQuorumLeft { .. } => Retry::Later,
             Self::Status(error) => error.retry(),
@@ -588,6 +601,8 @@ impl AdmissionError {
             | Self::ObserverUnknown { .. }
             | Self::MembersMax { .. }
             | Self::ArchivesMin { .. }
+            | Self::ParameterFixed { .. }
+            | Self::ParameterRange { .. }
             | Self::JoinNotApproved { .. }
             | Self::JoinExpired { .. }
             | Self::JoinHeaderUnknown { .. }
@@ -662,6 +677,10 @@ impl AdmissionError {
                 ("expires_ms", expires_ms.to_string()),
                 ("time_ms", time_ms.to_string()),
             ],
+            Self::ParameterFixed { name } => vec![("parameter", (*name).to_owned())],
+            Self::ParameterRange { name, value, .. } => {
+                vec![("parameter", (*name).to_owned()), ("value", value.to_string())]
+            }
             Self::ProposalExists { proposal } | Self::ProposalUnknown { proposal } => {
                 vec![("proposal", proposal.to_string())]
             }

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub status: Vec<Vec<StatusEvent>>,
     /// set(h + 2), if this block made it another one than set(h + 1).
     pub validators: Option<v1::ValidatorSet>,
+    /// The figures that bind the next block, if this one changed them.
+    pub parameters: Option<v1::Parameters>,
     /// What enters the replay window: names and their valid-until.
     pub replay: Vec<(Hash, u64)>,
 }
@@ -123,6 +125,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
             verifier: self.verifier,
             replay: &self.replay,
             recent: &self.tip.recent,
+            parameters: &self.tip.parameters,
         };
         let Effects { changes, heads, governance, trust, status } =
             admit::run(&frame, &self.overlay, transaction)?;
@@ -152,7 +155,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
     }
 
     fn check_bounds(&self) -> Result<(), BlockError> {
-        let parameters = self.chain.parameters();
+        let parameters = &self.tip.parameters;
         let bound = |bound, actual: usize, max: u32| {
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             if actual > max { Err(BlockError::TooLarge { bound, actual, max }) } else { Ok(()) }
@@ -174,6 +177,7 @@ impl<'a, S: StateView + NodeReader> Run<'a, S> {
         Ok(Outcome {
             hash: certificate::header_hash(&header),
             validators,
+            parameters: fixed_parameters(&changes)?,
             header,
             changes,
             tree,
@@ -193,6 +197,14 @@ fn fixed_set(changes: &Changes) -> Result<Option<v1::ValidatorSet>, StateFault> 
     let members: v1::Members = sillok_proto::decode(leaf, LEAF_BYTES_MAX)
         .map_err(|error| StateFault::new(format!("the members do not decode: {error}")))?;
     Ok(members.validators)
+}
+
+/// The figures in their leaf, if the block wrote it.
+fn fixed_parameters(changes: &Changes) -> Result<Option<v1::Parameters>, StateFault> {
+    let Some(leaf) = changes.leaves.get(&TreeKey::parameters()) else { return Ok(None) };
+    let parameters = sillok_proto::decode(leaf, LEAF_BYTES_MAX)
+        .map_err(|error| StateFault::new(format!("the parameters do not decode: {error}")))?;
+    Ok(Some(parameters))
 }
 
 /// The header of a block on `tip`, but for what its transactions decide: their root, and the state after them.
@@ -241,7 +253,7 @@ pub fn execute_block<S: StateView + NodeReader>(
     compare(header, &follows)?;
     check_origin(tip, header.time_ms, &header.proposer)?;
     let len = prost::Message::encoded_len(block);
-    let max = usize::try_from(chain.parameters().block_bytes_max).unwrap_or(usize::MAX);
+    let max = usize::try_from(tip.parameters.block_bytes_max).unwrap_or(usize::MAX);
     if len > max {
         return Err(BlockError::TooLarge { bound: "bytes", actual: len, max });
     }
@@ -345,6 +357,9 @@ impl Tip {
             if mutant::is(Mutant::MembershipOneHeightEarly) {
                 self.validators = set.clone();
             }
+        }
+        if let Some(parameters) = &outcome.parameters {
+            self.parameters = parameters.clone();
         }
         for (name, valid_until_ms) in &outcome.replay {
             self.replay.insert(*name, *valid_until_ms);

@@ -22,6 +22,13 @@ pub const OPERATORS_MAX: usize = 128;
 /// Most observers of a network.
 pub const OBSERVERS_MAX: usize = 256;
 
+/// Longest window of any network: names of what was ordered are kept and fetched for as long, whatever the window in
+/// force, for it may be changed.
+pub const VALID_UNTIL_WINDOW_MS_MAX: u64 = 300_000;
+/// Longest block of any network. What passes blocks on takes as much from the start, whatever the bound in force: a node
+/// that is one height behind must not refuse a block of the next.
+pub const BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Why a genesis is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -166,7 +173,7 @@ impl Chain {
         &self.genesis.network
     }
 
-    /// The figures fixed at genesis.
+    /// The figures of the genesis. Those in force are the tip's ([`crate::Tip::parameters`]).
     #[must_use]
     pub const fn parameters(&self) -> &v1::Parameters {
         &self.parameters
@@ -264,21 +271,43 @@ impl Chain {
     }
 }
 
+/// A figure is out of range: its name, its value, and the range in words.
+pub(crate) struct OutOfRange {
+    pub(crate) name: &'static str,
+    pub(crate) value: u64,
+    pub(crate) range: &'static str,
+}
+
+impl From<OutOfRange> for GenesisError {
+    fn from(OutOfRange { name, value, range }: OutOfRange) -> Self {
+        Self::Parameter { name, value, range }
+    }
+}
+
 fn within(
     name: &'static str,
     value: u64,
     range: std::ops::RangeInclusive<u64>,
     text: &'static str,
-) -> Result<(), GenesisError> {
-    if range.contains(&value) {
-        Ok(())
-    } else {
-        Err(GenesisError::Parameter { name, value, range: text })
-    }
+) -> Result<(), OutOfRange> {
+    if range.contains(&value) { Ok(()) } else { Err(OutOfRange { name, value, range: text }) }
 }
 
 fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
-    within("valid_until_window_ms", p.valid_until_window_ms, 1_000..=300_000, "1 s to 5 min")?;
+    check_figures(p)?;
+    // A list's URI is `list_base` followed by its id.
+    let list_base = || p.list_base.clone();
+    let name = p.list_base.strip_suffix('/').ok_or_else(|| GenesisError::ListBase {
+        list_base: list_base(),
+        source: EndpointError::EmptySegment,
+    })?;
+    check_endpoint(name).map_err(|source| GenesisError::ListBase { list_base: list_base(), source })
+}
+
+/// Is every figure in its range?
+pub(crate) fn check_figures(p: &v1::Parameters) -> Result<(), OutOfRange> {
+    let window_ms = 1_000..=VALID_UNTIL_WINDOW_MS_MAX;
+    within("valid_until_window_ms", p.valid_until_window_ms, window_ms, "1 s to 5 min")?;
     within("heartbeat_ms", p.heartbeat_ms, 100..=60_000, "100 ms to 60 s")?;
     within("clock_behind_ms", p.clock_behind_ms, 100..=60_000, "100 ms to 60 s")?;
     within("clock_ahead_ms", p.clock_ahead_ms, 100..=60_000, "100 ms to 60 s")?;
@@ -290,7 +319,7 @@ fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
     )?;
     // The lower bounds let every admissible transaction into an empty block: one of 512 KiB, with 256 operations of
     // 20 signatures, and with `TRANSACTION_WRITES_MAX` writes. Else it would wait in every mempool until it expires.
-    within("block_bytes_max", p.block_bytes_max, 1_048_576..=8_388_608, "1 MiB to 8 MiB")?;
+    within("block_bytes_max", p.block_bytes_max, 1_048_576..=BLOCK_BYTES_MAX, "1 MiB to 8 MiB")?;
     within(
         "block_state_writes_max",
         p.block_state_writes_max.into(),
@@ -303,14 +332,7 @@ fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
         6_000..=100_000,
         "6,000 to 100,000",
     )?;
-    within("archives_min", p.archives_min.into(), 0..=128, "0 to 128")?;
-    // A list's URI is `list_base` followed by its id.
-    let list_base = || p.list_base.clone();
-    let name = p.list_base.strip_suffix('/').ok_or_else(|| GenesisError::ListBase {
-        list_base: list_base(),
-        source: EndpointError::EmptySegment,
-    })?;
-    check_endpoint(name).map_err(|source| GenesisError::ListBase { list_base: list_base(), source })
+    within("archives_min", p.archives_min.into(), 0..=128, "0 to 128")
 }
 
 /// The digests of the organizations, and the key ids of their documents.

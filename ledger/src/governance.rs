@@ -7,6 +7,12 @@ use sillok_proto::Hash;
 /// A change of the set in block h is in force at height h + 2: header h + 1 announces it, and header h, which was
 /// certified by a set fixed before, does not depend on what the block does to members (PROTOCOL §6.2).
 pub const MEMBERSHIP_DELAY: u64 = 2;
+/// A change of the figures in block h is in force at height h + 1, whose parent state holds them.
+pub const PARAMETERS_DELAY: u64 = 1;
+/// Shortest window that a network may go over to: what is signed away from the network, as governance is, takes time.
+pub const PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN: u64 = 60_000;
+/// Shortest heartbeat and nearest clocks that a network may go over to, in milliseconds.
+pub const PARAMETERS_CLOCK_MS_MIN: u64 = 1_000;
 /// Furthest end of a proposal, from the block that opens it: 30 days, in milliseconds.
 pub const PROPOSAL_MS_MAX: u64 = 30 * DAY_MS;
 /// Most proposals that one operator opened and that can still be approved.
@@ -40,8 +46,8 @@ pub enum GovernanceEvent {
     Executed {
         /// Name of the proposal.
         proposal: Hash,
-        /// The first height of the changed validator set. `None` where the set stays: observers, and keys that take
-        /// over when they join.
+        /// The first height of the changed validator set, or of the changed figures. `None` where both stay:
+        /// observers, grants, and keys that take over when they join.
         effective_height: Option<u64>,
     },
     /// A validator key took its operator's seat.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the leaves under a prefix of the state tree, none left out | [`verify_subtree`]: the state root |
 //! | set(h + 1); set(h + 2) | its hash in the header; the leaf of the members |
+//! | the figures of the next block | their leaf |
 //! | all earlier headers | [`verify_headers`]: each by the parent hash of the one after it |
 //! | the header log | [`assemble_tip`]: the history root |
 //! | the blocks of the replay window | [`verify_block`]: the transactions root of their header |
@@ -12,6 +13,7 @@
 //! No tree and no storage: a client checks a bucket of resolution with the same function. Deliberately absent: making
 //! parts ([`crate::tree`]), fetching them, and how a header comes to be certified ([`crate::light`]).
 
+use crate::genesis::{self, VALID_UNTIL_WINDOW_MS_MAX};
 use crate::merkle_log::{self, HistoryFrontier, HistoryHasher, LogError};
 use crate::overlay::LEAF_BYTES_MAX;
 use crate::proof::{self, EntryError, PLACEHOLDER, VerifiedHeader};
@@ -231,6 +233,12 @@ pub enum SnapshotError {
         /// The height.
         height: u64,
     },
+    /// A leaf of the figures that is none.
+    #[error("the parameters after height {height} are none; ask another node")]
+    Parameters {
+        /// The height.
+        height: u64,
+    },
     /// The log of headers is not the one of the header.
     #[error(
         "the log of headers has root {computed}, height {height} has {expected}; ask another node"
@@ -438,6 +446,18 @@ pub fn latest_set(height: u64, members: &[u8]) -> Result<v1::ValidatorSet, Snaps
         .ok_or(SnapshotError::ValidatorSets { height })
 }
 
+/// The figures that bind the block after `height`, from what their leaf holds.
+///
+/// # Errors
+///
+/// [`SnapshotError::Parameters`].
+pub fn latest_parameters(height: u64, leaf: &[u8]) -> Result<v1::Parameters, SnapshotError> {
+    sillok_proto::decode::<v1::Parameters>(leaf, LEAF_BYTES_MAX)
+        .ok()
+        .filter(|parameters| genesis::check_figures(parameters).is_ok())
+        .ok_or(SnapshotError::Parameters { height })
+}
+
 /// What a tip is assembled of. See [`assemble_tip`].
 #[derive(Debug)]
 pub struct TipParts<'a> {
@@ -447,6 +467,8 @@ pub struct TipParts<'a> {
     pub validators: v1::ValidatorSet,
     /// set(height + 2), from the leaf of the members.
     pub next_validators: v1::ValidatorSet,
+    /// The figures, from their leaf.
+    pub parameters: v1::Parameters,
     /// The log of all headers before this one.
     pub history: HistoryFrontier,
     /// Headers that end with this one, ascending: the last [`RECENT_MAX`] or more, or all from height 1 on.
@@ -455,10 +477,11 @@ pub struct TipParts<'a> {
     pub blocks: &'a [v1::Block],
 }
 
-/// Ledger time before which no block matters for the replay window of a header of `time_ms`.
+/// Ledger time before which no block matters for the replay window of a header of `time_ms`, whatever the windows in
+/// force were: what an older one ordered cannot be ordered any more.
 #[must_use]
-pub fn window_start_ms(chain: &Chain, time_ms: u64) -> u64 {
-    time_ms.saturating_sub(chain.parameters().valid_until_window_ms)
+pub const fn window_start_ms(time_ms: u64) -> u64 {
+    time_ms.saturating_sub(VALID_UNTIL_WINDOW_MS_MAX)
 }
 
 /// The tip after a certified header, every part of it checked against the header.
@@ -467,7 +490,8 @@ pub fn window_start_ms(chain: &Chain, time_ms: u64) -> u64 {
 ///
 /// [`SnapshotError`], one variant for each rule.
 pub fn assemble_tip(chain: &Chain, parts: TipParts<'_>) -> Result<Tip, SnapshotError> {
-    let TipParts { header, validators, next_validators, mut history, headers, blocks } = parts;
+    let TipParts { header, validators, next_validators, parameters, mut history, headers, blocks } =
+        parts;
     let height = header.height();
     let named = certificate::validator_set_hash(&validators).0.as_slice()
         == header.header().next_validator_set_hash;
@@ -497,6 +521,7 @@ pub fn assemble_tip(chain: &Chain, parts: TipParts<'_>) -> Result<Tip, SnapshotE
         hash: header.hash(),
         validators,
         next_validators,
+        parameters,
         history,
         recent,
         replay: replay_window(chain, header.header(), headers, blocks)?,
@@ -524,7 +549,7 @@ fn replay_window(
     headers: &[v1::Header],
     blocks: &[v1::Block],
 ) -> Result<ReplayWindow, SnapshotError> {
-    let start = window_start_ms(chain, tip.time_ms);
+    let start = window_start_ms(tip.time_ms);
     let mut replay = ReplayWindow::default();
     let mut blocks = blocks.iter().rev();
     for header in headers.iter().rev().filter(|header| header.height > 0) {

@@ -23,6 +23,8 @@ pub struct Tip {
     pub validators: v1::ValidatorSet,
     /// The set that certifies the height after it.
     pub next_validators: v1::ValidatorSet,
+    /// The figures that bind the next block: those of the leaf after the last one.
+    pub parameters: v1::Parameters,
     /// The log of all headers, the last one included.
     pub history: Frontier<HistoryHasher>,
     /// The last headers: who built them, their hashes and times.
@@ -66,6 +68,7 @@ impl Tip {
             hash,
             validators: chain.validators().clone(),
             next_validators: chain.validators().clone(),
+            parameters: chain.parameters().clone(),
             history,
             recent: Recent::default(),
             replay: ReplayWindow::default(),

@@ -300,9 +300,11 @@ impl Ledger {
     /// no reason to make empty blocks one after the other. Called again as time passes.
     pub fn note_pending(&self) {
         self.pending.send_if_modified(|before| {
-            let tip_ms = self.tip.borrow().header.time_ms;
+            let (tip_ms, window_ms) = {
+                let tip = self.tip.borrow();
+                (tip.header.time_ms, tip.parameters.valid_until_window_ms)
+            };
             let time_ms = self.clock.now_ms().max(tip_ms.saturating_add(1));
-            let window_ms = self.chain.parameters().valid_until_window_ms;
             let latest_ms = time_ms.saturating_add(window_ms);
             let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
             let pending = self.mempool().holds_for_now(latest_ms, &left_out);
@@ -338,6 +340,7 @@ impl Ledger {
             verifier: &self.verifier,
             replay: &tip.replay,
             recent: &tip.recent,
+            parameters: &tip.parameters,
         }
     }
 
@@ -438,8 +441,7 @@ impl Ledger {
     ) -> Result<BuiltBlock, BlockError> {
         let tip = self.tip();
         let state = self.storage.at(tip.height());
-        let bytes_max =
-            usize::try_from(self.chain.parameters().block_bytes_max).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(tip.parameters.block_bytes_max).unwrap_or(usize::MAX);
         let mut candidates =
             if empty { Vec::new() } else { self.mempool().candidates(bytes_max, left_out) };
         let run = |candidates: &[Pending]| {

@@ -109,9 +109,10 @@ impl Roster {
 
     /// What the network is to know of the members after `tip` at `now_ms` of the machine's clock.
     #[must_use]
-    pub fn for_network(&self, tip: &Tip, heartbeat_ms: u64, now_ms: u64) -> Members {
+    pub fn for_network(&self, tip: &Tip, now_ms: u64) -> Members {
         // An idle network makes a block every heartbeat, and no more.
-        let stale_after_ms = STALE_AFTER_MS.max(heartbeat_ms.saturating_mul(STALE_HEARTBEATS));
+        let stale_after_ms =
+            STALE_AFTER_MS.max(tip.parameters.heartbeat_ms.saturating_mul(STALE_HEARTBEATS));
         Members {
             validators: self.validators.keys().copied().collect(),
             others: self.others.clone(),
@@ -225,7 +226,6 @@ pub async fn follow(
     let mut looked: Option<Instant> = None;
     let mut tips = ledger.watch_tip();
     let mut stop = stop;
-    let heartbeat_ms = ledger.chain.parameters().heartbeat_ms;
     loop {
         let tip = tips.borrow_and_update().clone();
         let storage = ledger.storage.clone();
@@ -241,7 +241,7 @@ pub async fn follow(
                     changed
                 });
                 let now_ms = ledger.clock().now_ms();
-                let members = roster.for_network(&tip, heartbeat_ms, now_ms);
+                let members = roster.for_network(&tip, now_ms);
                 // A record that is far behind knows of no approval yet.
                 let due = looked.is_none_or(|at| at.elapsed() > LOOK_AT_KEYS_EVERY);
                 if !members.stale && due {

@@ -36,7 +36,8 @@ use crate::storage::{Retention, Storage, StorageError};
 use crate::validator_key::{Found, ValidatorKeys};
 use crate::{keys, keys::SecretKey};
 use sillok_consensus::{Ed25519, HostConfig, Timeouts};
-use sillok_ledger::{Chain, GenesisError, TRANSACTION_BYTES_MAX, genesis};
+use sillok_ledger::genesis::{self, BLOCK_BYTES_MAX};
+use sillok_ledger::{Chain, GenesisError, TRANSACTION_BYTES_MAX};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -267,7 +268,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
         .map_err(|source| NodeError::Api { address: settings.http, source })?;
     let memory_bytes = settings.memory_bytes_max;
     let storage = Storage::open_within(&layout.data, memory_bytes, &chain, settings.retention)?;
-    let parameters = chain.parameters().clone();
     let environment = Environment { clock: settings.clock.clone(), ..Environment::default() };
     let ledger = Arc::new(Ledger::open(chain, storage, settings.mempool, environment)?);
     #[cfg(feature = "testing")]
@@ -275,14 +275,15 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
     let (tip, now_ms) = (ledger.tip(), ledger.clock().now_ms());
     let roster = Roster::read(&ledger.storage, &tip)?;
     let seat = seat_of(&roster, &node_key);
-    let members = roster.for_network(&tip, parameters.heartbeat_ms, now_ms);
+    let members = roster.for_network(&tip, now_ms);
     let network = Network::start(NetworkConfig {
         key: node_key,
         genesis_hash,
         listen: settings.listen.clone(),
         peers: settings.peers.clone(),
         members,
-        consensus_bytes_max: usize::try_from(parameters.block_bytes_max)
+        // Whatever the bound in force is: a message may be of a height after a change of it.
+        consensus_bytes_max: usize::try_from(BLOCK_BYTES_MAX)
             .unwrap_or(usize::MAX)
             .saturating_add(CONSENSUS_ENVELOPE_BYTES),
         transaction_bytes_max: TRANSACTION_BYTES_MAX,
@@ -296,9 +297,6 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<(), 
 
     let mut host = HostConfig::new(genesis_hash, Arc::new(Ed25519));
     host.timeouts = settings.timeouts;
-    host.heartbeat_ms = parameters.heartbeat_ms;
-    host.clock_behind_ms = parameters.clock_behind_ms;
-    host.clock_ahead_ms = parameters.clock_ahead_ms;
     #[cfg(feature = "testing")]
     {
         host.mutants = settings.faults.forgets.clone();

@@ -17,9 +17,10 @@ use crate::validator_key::{Found, ValidatorKeys};
 use bytes::Bytes;
 use prost::Message;
 use sillok_consensus::{
-    Action, Checker, Ed25519Signer, Event, HaltReason, Host, HostConfig, Peer, TimerId,
+    Action, Checker, Ed25519Signer, Event, Figures, HaltReason, Host, HostConfig, Peer, TimerId,
     ValidationId,
 };
+use sillok_ledger::genesis::BLOCK_BYTES_MAX;
 use sillok_ledger::header_hash;
 use sillok_proto::{CanonicalError, v1};
 use std::collections::{BTreeMap, VecDeque};
@@ -424,8 +425,8 @@ impl Ordering {
 
     /// Decodes a message and checks its signatures beside the thread.
     fn check(&mut self, peer: NodeKey, id: GossipId, bytes: Bytes) {
-        let max = self.ledger.chain.parameters().block_bytes_max;
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        // Not by the bound in force: the message may be of a height after a change of it. Validity asks for that one.
+        let max = usize::try_from(BLOCK_BYTES_MAX).unwrap_or(usize::MAX);
         let (checker, results) = (self.checker.clone(), self.results.clone());
         self.being_checked += 1;
         self.checking.run(move || {
@@ -571,6 +572,8 @@ impl Ordering {
                 }
                 Action::Decide { block, certificate, evidence } => {
                     let next = self.application.decide(&block, &certificate, &evidence)?;
+                    // Before the host begins the next height with them.
+                    self.host.set_figures(figures(&self.ledger.tip().parameters));
                     self.events.extend(next);
                 }
                 Action::RequestSync { peer, from_height, blocks_max } => {
@@ -701,6 +704,15 @@ impl Ordering {
     }
 }
 
+/// The figures of the network that ordering needs.
+const fn figures(parameters: &v1::Parameters) -> Figures {
+    Figures {
+        heartbeat_ms: parameters.heartbeat_ms,
+        clock_behind_ms: parameters.clock_behind_ms,
+        clock_ahead_ms: parameters.clock_ahead_ms,
+    }
+}
+
 /// A host, and what belongs to it.
 struct Made {
     host: Host,
@@ -728,6 +740,7 @@ fn make_host(
     config.recent_certificates =
         application::recent_certificates(ledger).map_err(ApplicationError::from)?;
     let validator = config.signer.as_ref().map(|signer| signer.public_key());
+    config.set_figures(figures(&tip.parameters));
     let (host, actions) =
         Host::new(config, &height_start(&tip), recorded, ledger.clock().now_ms())?;
     Ok(Made { host, actions, record, validator })

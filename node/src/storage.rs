@@ -23,7 +23,7 @@ use sillok_ledger::merkle_log::{
 };
 use sillok_ledger::mutant::{Mutant, is};
 use sillok_ledger::proposers::{RECENT_MAX, Recent};
-use sillok_ledger::snapshot::window_start_ms;
+use sillok_ledger::snapshot::{latest_parameters, window_start_ms};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     Chain, CheckedTransaction, Outcome, ReplayWindow, StateFault, StateView, StatusEvent, Tip,
@@ -221,8 +221,6 @@ pub type Leaves = Vec<(TreeKey, Vec<u8>)>;
 pub struct Storage {
     disk: Arc<dyn KeyValue>,
     retention: Retention,
-    /// Blocks are needed for this long: the replay window is rebuilt from them.
-    window_ms: u64,
 }
 
 fn height_key(height: u64) -> [u8; 8] {
@@ -268,8 +266,7 @@ impl Storage {
         chain: &Chain,
         retention: Retention,
     ) -> Result<Self, StorageError> {
-        let window_ms = chain.parameters().valid_until_window_ms;
-        let storage = Self { disk, retention, window_ms };
+        let storage = Self { disk, retention };
         match storage.get(META, KEY_GENESIS)? {
             None => storage.write_genesis(chain)?,
             Some(stored) => {
@@ -431,6 +428,7 @@ impl Storage {
             hash: header_hash(&header),
             validators: self.known_set(&header.next_validator_set_hash)?,
             next_validators: self.known_set(&latest)?,
+            parameters: self.load_parameters(header.height)?,
             history,
             recent,
             replay: self.load_replay(chain, &header)?,
@@ -438,10 +436,18 @@ impl Storage {
         })
     }
 
+    /// The figures in their leaf after a height.
+    fn load_parameters(&self, height: u64) -> Result<v1::Parameters, StorageError> {
+        let leaf = self.at(height).leaf(&TreeKey::parameters());
+        let leaf = leaf.map_err(|fault| damaged(fault.reason))?;
+        let leaf = leaf.ok_or_else(|| damaged("the leaf of the parameters is missing"))?;
+        latest_parameters(height, &leaf).map_err(|error| damaged(error.to_string()))
+    }
+
     /// What was ordered within the window before the tip: the blocks hold it.
     fn load_replay(&self, chain: &Chain, tip: &v1::Header) -> Result<ReplayWindow, StorageError> {
         let mut replay = ReplayWindow::default();
-        let start = window_start_ms(chain, tip.time_ms);
+        let start = window_start_ms(tip.time_ms);
         let mut height = tip.height;
         while height > 0 {
             // The block before the window may be pruned, its header is not.

@@ -37,6 +37,7 @@ const LIMITS: Limits = Limits { transactions_max: 100, bytes_max: 1 << 20, per_s
 const CONTROL: u8 = 1;
 const SUBMITTING: u8 = 2;
 const VALIDATOR: u8 = 3;
+const GOVERNANCE: u8 = 5;
 /// So that a small tree has many segments.
 const SEGMENT_BYTES: usize = 1_500;
 const TIP: u64 = 330;
@@ -160,6 +161,19 @@ fn deactivate(ledger: &Ledger, device: u8) -> v1::Transaction {
     transaction(ledger, device, operation, None)
 }
 
+/// The one operator sets figures: opening the proposal is executing it.
+fn set_parameters(ledger: &Ledger, change: impl Fn(&mut v1::Parameters)) -> v1::Transaction {
+    let mut parameters = ledger.tip().parameters.clone();
+    change(&mut parameters);
+    let proposal = v1::Proposal {
+        expires_ms: ledger.tip().header.time_ms + 3_600_000,
+        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(parameters)) }),
+    };
+    let operator = organization_digest(&organization()).to_vec();
+    let operation = Op::Propose(v1::Propose { operator, proposal: Some(proposal) });
+    transaction(ledger, GOVERNANCE, operation, None)
+}
+
 /// One block of what waits, certified by the one validator.
 fn commit(ledger: &Ledger) {
     let time_ms = ledger.tip().header.time_ms + 2_000;
@@ -179,7 +193,8 @@ fn commit(ledger: &Ledger) {
     ledger.commit(&built.outcome, &built.block, &certificate, &[]).unwrap();
 }
 
-/// A network with some past: holders registered and deactivated, before and within the replay window.
+/// A network with some past: holders registered and deactivated, before and within the replay window, and figures
+/// changed before and after the snapshot.
 fn source() -> Arc<Ledger> {
     static SOURCE: LazyLock<Arc<Ledger>> = LazyLock::new(|| {
         let ledger = open(Arc::new(MemoryDisk::new()), Retention::Archive);
@@ -190,8 +205,17 @@ fn source() -> Arc<Ledger> {
             } else if height % 15 == 1 && height > 30 {
                 ledger.submit(deactivate(&ledger, device - 1)).unwrap();
             }
+            if height == 42 {
+                let window = |one: &mut v1::Parameters| one.valid_until_window_ms = 260_000;
+                ledger.submit(set_parameters(&ledger, window)).unwrap();
+            } else if height == 312 {
+                let heartbeat = |one: &mut v1::Parameters| one.heartbeat_ms = 7_000;
+                ledger.submit(set_parameters(&ledger, heartbeat)).unwrap();
+            }
             commit(&ledger);
         }
+        let changed = (ledger.tip().parameters.valid_until_window_ms, 7_000);
+        assert_eq!(changed, (260_000, ledger.tip().parameters.heartbeat_ms));
         Arc::new(ledger)
     });
     SOURCE.clone()
@@ -278,6 +302,7 @@ fn assert_same_tip(left: &Tip, right: &Tip) {
     assert_eq!((&left.header, left.hash), (&right.header, right.hash));
     assert_eq!(left.validators, right.validators);
     assert_eq!(left.next_validators, right.next_validators);
+    assert_eq!(left.parameters, right.parameters);
     assert_eq!(left.history, right.history);
     assert_eq!(left.recent, right.recent);
     assert_eq!(left.replay, right.replay);

@@ -159,6 +159,7 @@ impl Reference {
             verifier: &*self.verifier,
             replay: &self.tip.replay,
             recent: &self.tip.recent,
+            parameters: &self.tip.parameters,
         };
         let ran = sillok_ledger::admit::run(&frame, &self.state, &checked);
         ran.err().map(|error| error.to_string())

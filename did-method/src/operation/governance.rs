@@ -50,6 +50,8 @@ pub enum Change {
     Accredit(NewGrant),
     /// The end of a grant, of whatever level.
     Withdraw(EndedGrant),
+    /// All figures of the network, also those that stay. Their ranges are the ledger's to check.
+    SetParameters(v1::Parameters),
 }
 
 /// Opening a proposal, which the proposer approves by opening it.
@@ -158,7 +160,7 @@ impl Change {
             }
             Wire::Accredit(grant) => NewGrant::check(grant).map(Self::Accredit),
             Wire::Withdraw(grant) => EndedGrant::check(grant).map(Self::Withdraw),
-            Wire::SetParameters(_) => Err(OperationError::ProposalWithoutChange),
+            Wire::SetParameters(figures) => Ok(Self::SetParameters(figures.clone())),
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn build_block<'c, S: StateView + NodeReader>(
 ) -> Result<Built, BlockError> {
     check_origin(tip, time_ms, proposer)?;
     let candidates: Vec<Candidate<'c>> = candidates.into_iter().collect();
-    let room = Room::of_block(chain.parameters());
+    let room = Room::of_block(&tip.parameters);
     let begin = || Builder {
         candidates: &candidates,
         room,

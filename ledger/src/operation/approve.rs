@@ -83,6 +83,7 @@ pub(super) fn settle<V: StateView + ?Sized>(
             match execute(context, &change, proposal.expires_ms, roster, state)? {
                 Done::Members { effective_height } => (effective_height, None),
                 Done::Trust(event) => (None, Some(event)),
+                Done::Parameters { effective_height } => (Some(effective_height), None),
             };
         record.executed_height = context.frame.height;
         roster.clone().write(state);

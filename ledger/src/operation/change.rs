@@ -7,7 +7,10 @@ use super::members::{
     Roster, effective_height, member_record, record, require_never_used, require_unused, use_key,
 };
 use super::{Context, accredit, withdraw};
-use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX};
+use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX, check_figures};
+use crate::governance::{
+    PARAMETERS_CLOCK_MS_MIN, PARAMETERS_DELAY, PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN,
+};
 use crate::overlay::read;
 use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, admit};
@@ -20,6 +23,8 @@ pub(super) enum Done {
     Members { effective_height: Option<u64> },
     /// A grant changed.
     Trust(TrustEvent),
+    /// The figures changed, from this height on.
+    Parameters { effective_height: u64 },
 }
 
 /// Executes `change`, whose proposal ends at `expires_ms`.
@@ -55,8 +60,79 @@ pub(super) fn execute<V: StateView + ?Sized>(
         Change::Withdraw(grant) => {
             return Ok(Done::Trust(withdraw::end(context, None, grant, state)?));
         }
+        Change::SetParameters(new) => {
+            let effective_height = set_parameters(context, new, roster, state)?;
+            return Ok(Done::Parameters { effective_height });
+        }
     }
     Ok(Done::Members { effective_height: None })
+}
+
+/// May the network ever go over to these figures? Asked when they are proposed too: what may not be now may never be,
+/// but for `archives_min`, which is a matter of who is there when they are executed.
+pub(super) fn check_parameters(
+    context: &Context<'_>,
+    new: &v1::Parameters,
+) -> Result<(), AdmissionError> {
+    let frame = context.frame;
+    let (old, first) = (frame.parameters, frame.chain.parameters());
+    // A client knows them from the genesis, and is to trust nobody for them: how old a trusted header may be, and under
+    // which name lists are served, which is written in credentials.
+    if new.trusting_period_ms != first.trusting_period_ms {
+        return Err(AdmissionError::ParameterFixed { name: "trusting_period_ms" });
+    }
+    if new.list_base != first.list_base {
+        return Err(AdmissionError::ParameterFixed { name: "list_base" });
+    }
+    check_figures(new).map_err(|crate::genesis::OutOfRange { name, value, range }| {
+        AdmissionError::ParameterRange { name, value, range }
+    })?;
+    // Narrower than a genesis may have them, for nobody could come back from there: with a window of seconds nothing
+    // that is signed away from the network arrives in time, and with clocks nearer than they are kept no fresh block
+    // is taken. A network that began with less may keep it.
+    let floor = |name, new: u64, old: u64, min: u64, range| {
+        if new == old || new >= min {
+            Ok(())
+        } else {
+            Err(AdmissionError::ParameterRange { name, value: new, range })
+        }
+    };
+    let (window_ms, window_min) = (new.valid_until_window_ms, PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN);
+    let old_ms = old.valid_until_window_ms;
+    floor("valid_until_window_ms", window_ms, old_ms, window_min, "1 min to 5 min")?;
+    for (name, new, old) in [
+        ("clock_behind_ms", new.clock_behind_ms, old.clock_behind_ms),
+        ("clock_ahead_ms", new.clock_ahead_ms, old.clock_ahead_ms),
+        ("heartbeat_ms", new.heartbeat_ms, old.heartbeat_ms),
+    ] {
+        floor(name, new, old, PARAMETERS_CLOCK_MS_MIN, "1 s to 60 s")?;
+    }
+    Ok(())
+}
+
+/// The figures bind the next block: its parent state holds them.
+fn set_parameters<V: StateView + ?Sized>(
+    context: &Context<'_>,
+    new: &v1::Parameters,
+    roster: &Roster,
+    state: &mut Overlay<'_, V>,
+) -> Result<u64, AdmissionError> {
+    check_parameters(context, new)?;
+    // An earlier transaction of this block may have set some.
+    let leaf = TreeKey::parameters();
+    let old: v1::Parameters =
+        read(state, &leaf)?.ok_or_else(|| StateFault::new("the parameters are missing"))?;
+    if old == *new {
+        return Err(AdmissionError::ParametersUnchanged);
+    }
+    // More than there are would be a promise that nobody keeps.
+    let archives = roster.archives(state)?;
+    let min = new.archives_min;
+    if min > old.archives_min && archives < usize::try_from(min).unwrap_or(usize::MAX) {
+        return Err(AdmissionError::ArchivesMin { archives, min });
+    }
+    state.put(leaf, encode(new));
+    Ok(context.frame.height.saturating_add(PARAMETERS_DELAY))
 }
 
 fn admit_operator<V: StateView + ?Sized>(

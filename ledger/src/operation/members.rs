@@ -176,7 +176,7 @@ impl Roster {
         before: usize,
         archives: usize,
     ) -> Result<(), AdmissionError> {
-        let min = context.frame.chain.parameters().archives_min;
+        let min = context.frame.parameters.archives_min;
         if archives < before && archives < usize::try_from(min).unwrap_or(usize::MAX) {
             return Err(AdmissionError::ArchivesMin { archives, min });
         }

@@ -5,12 +5,13 @@
 //! else fill the state.
 
 use super::approve::{approval, settle};
+use super::change;
 use super::members::{Roster, require_operator};
 use super::{Context, Effect, Signers};
 use crate::governance::{GovernanceEvent, OPEN_PROPOSALS_MAX, PROPOSAL_MS_MAX};
 use crate::overlay::read;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey};
-use sillok_did_method::{Propose, proposal_hash};
+use sillok_did_method::{Change, Propose, proposal_hash};
 use sillok_proto::{Hash, encode, v1};
 
 pub(super) fn run<V: StateView + ?Sized>(
@@ -29,6 +30,9 @@ pub(super) fn run<V: StateView + ?Sized>(
     let latest_ms = time_ms.saturating_add(PROPOSAL_MS_MAX);
     if expires_ms > latest_ms {
         return Err(AdmissionError::ProposalTooLong { expires_ms, latest_ms });
+    }
+    if let Ok(Change::SetParameters(new)) = Change::check(&op.proposal) {
+        change::check_parameters(context, &new)?;
     }
     if read::<v1::ProposalRecord>(state, &TreeKey::proposal(&hash))?.is_some() {
         return Err(AdmissionError::ProposalExists { proposal: hash });

@@ -372,6 +372,7 @@ fn a_storage_fault_is_no_verdict() {
             verifier: &VerifyEach,
             replay: &world.tip.replay,
             recent: &world.tip.recent,
+            parameters: &world.tip.parameters,
         };
         let failing = Failing { state: &world.state, left: Cell::new(reads) };
         let admitted = admit::run(&frame, &failing, &checked).map(|_| ());

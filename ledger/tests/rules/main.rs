@@ -20,6 +20,7 @@ mod lanes;
 mod members;
 mod motion;
 mod organizations;
+mod parameters;
 mod prepare;
 mod properties;
 mod repetition;

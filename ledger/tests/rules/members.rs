@@ -1201,6 +1201,7 @@ fn a_fault_of_storage_is_no_rule_of_members() {
             verifier: &VerifyEach,
             replay: &world.tip.replay,
             recent: &world.tip.recent,
+            parameters: &world.tip.parameters,
         };
         let mut reads = 0;
         loop {

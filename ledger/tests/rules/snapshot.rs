@@ -6,7 +6,8 @@ use sillok_did_method::head_hash;
 use sillok_ledger::light::TrustedHeader;
 use sillok_ledger::merkle_log::{HistoryFrontier, HistoryHasher};
 use sillok_ledger::snapshot::{
-    SnapshotError, TipParts, assemble_tip, latest_set, verify_block, verify_headers, verify_version,
+    SnapshotError, TipParts, assemble_tip, latest_parameters, latest_set, verify_block,
+    verify_headers, verify_version,
 };
 use sillok_ledger::{Tip, TreeKey, header_hash};
 use sillok_proto::{Hash, v1};
@@ -47,6 +48,7 @@ fn past() -> Past {
 struct Parts {
     validators: v1::ValidatorSet,
     next_validators: v1::ValidatorSet,
+    parameters: v1::Parameters,
     history: HistoryFrontier,
     headers: Vec<v1::Header>,
     blocks: Vec<v1::Block>,
@@ -80,9 +82,11 @@ impl Past {
     /// The tip of these parts, after `change` to them.
     fn assemble(&self, change: impl FnOnce(&mut Parts)) -> Result<Tip, SnapshotError> {
         let members = &self.world.state.leaves[&TreeKey::members()];
+        let figures = &self.world.state.leaves[&TreeKey::parameters()];
         let mut parts = Parts {
             validators: self.world.tip.validators.clone(),
             next_validators: latest_set(self.world.tip.height(), members)?,
+            parameters: latest_parameters(self.world.tip.height(), figures)?,
             history: self.history(),
             headers: self.headers.clone(),
             blocks: self.blocks.clone(),
@@ -92,6 +96,7 @@ impl Past {
             header: &self.trusted().verified().unwrap(),
             validators: parts.validators,
             next_validators: parts.next_validators,
+            parameters: parts.parameters,
             history: parts.history,
             headers: &parts.headers,
             blocks: &parts.blocks,
@@ -108,6 +113,7 @@ fn the_tip_of_its_parts_is_that_of_who_executed_every_block() {
     assert_eq!((&tip.header, tip.hash), (&executed.header, executed.hash));
     assert_eq!(tip.validators, executed.validators);
     assert_eq!(tip.next_validators, executed.next_validators);
+    assert_eq!(tip.parameters, executed.parameters);
     assert_eq!(tip.history, executed.history);
     assert_eq!(tip.recent, executed.recent);
     assert_eq!(tip.replay, executed.replay);

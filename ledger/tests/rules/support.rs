@@ -359,6 +359,7 @@ impl World {
             verifier: self.verifier(),
             replay: &self.tip.replay,
             recent: &self.tip.recent,
+            parameters: &self.tip.parameters,
         }
     }
 

@@ -43,6 +43,8 @@ const LOOKUP_MAX: Duration = Duration::from_secs(5);
 const REQUESTS_MAX: usize = 64;
 /// Longest tip announcement, in bytes.
 const TIP_BYTES_MAX: usize = 16;
+/// Consensus messages of one peer that wait: four blocks of a usual network, and one of the longest.
+const CONSENSUS_SHARE_BYTES: usize = 9 << 20;
 
 // The lanes of the event inbox, the most urgent first.
 const LANE_PEERS: usize = 0;
@@ -63,10 +65,12 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Network, NetworkError
     )?;
     let listening = listen(&mut swarm, &config.listen).await?;
 
+    let four = config.consensus_bytes_max.saturating_mul(4);
+    let consensus_share = four.min(CONSENSUS_SHARE_BYTES.max(config.consensus_bytes_max));
     // One peer's share: room for a burst of votes and a few blocks, for a burst of transactions, for its requests.
     let (events_sender, events) = inbox::inbox(vec![
         Share { messages_max: 256, bytes_max: usize::MAX },
-        Share { messages_max: 2048, bytes_max: config.consensus_bytes_max.saturating_mul(4) },
+        Share { messages_max: 2048, bytes_max: consensus_share },
         Share { messages_max: 32, bytes_max: usize::MAX },
     ]);
     let (transactions_sender, transactions) = inbox::inbox(vec![Share {

@@ -9,6 +9,7 @@ use super::{
     height_key,
 };
 use sillok_ledger::TransactionLeaf;
+use sillok_ledger::snapshot::window_start_ms;
 use sillok_proto::{Hash, v1};
 
 /// Most stale nodes, and most stale leaves, removed with one block.
@@ -86,7 +87,8 @@ impl Storage {
             let key = height_key(from);
             if let Some(block) = self.block(from)? {
                 let time_ms = block.header.as_ref().map_or(0, |header| header.time_ms);
-                if time_ms >= tip.time_ms.saturating_sub(self.window_ms) {
+                // The replay window is rebuilt from them.
+                if time_ms >= window_start_ms(tip.time_ms) {
                     break;
                 }
                 let genesis = Hash::from_slice(&tip.genesis_hash).unwrap_or_default();

@@ -15,6 +15,7 @@ mod members;
 mod mempool;
 mod network;
 mod ordering;
+mod parameters;
 mod private;
 mod registries;
 mod support;

@@ -13,8 +13,6 @@ use sillok_proto::v1;
 use sillok_proto::v1::operation::Operation;
 use std::collections::BTreeMap;
 
-const HEARTBEAT_MS: u64 = 10_000;
-
 fn node(seed: u8) -> NodeKey {
     NodeKey::from_bytes(&SecretKey::from_seed(&[seed; 32]).public()).unwrap()
 }
@@ -24,7 +22,7 @@ fn a_record_that_is_older_than_a_minute_does_not_know_who_is_a_member() {
     let directory = tempfile::tempdir().unwrap();
     let tip = open(directory.path()).tip();
     let time_ms = tip.header.time_ms;
-    let stale = |age_ms| Roster::default().for_network(&tip, HEARTBEAT_MS, time_ms + age_ms).stale;
+    let stale = |age_ms| Roster::default().for_network(&tip, time_ms + age_ms).stale;
     assert!(!stale(0) && !stale(60_000));
     assert!(stale(60_001));
 }

@@ -327,7 +327,7 @@ impl<P: Ord + Clone + Debug> Joining<P> {
         if fetch.window_from.is_some() {
             return Ok(());
         }
-        let start_ms = window_start_ms(&self.chain, fetch.header.header().time_ms);
+        let start_ms = window_start_ms(fetch.header.header().time_ms);
         if header.height == 0 || header.time_ms < start_ms {
             fetch.window_from = Some(header.height.saturating_add(1));
         } else if self.storage.block(header.height)?.is_none() {

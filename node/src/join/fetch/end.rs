@@ -8,7 +8,9 @@ use sillok_ledger::light::TrustedHeader;
 use sillok_ledger::merkle_log::HistoryHasher;
 use sillok_ledger::mutant::{self, Mutant};
 use sillok_ledger::proposers::RECENT_MAX;
-use sillok_ledger::snapshot::{SnapshotError, TipParts, assemble_tip, latest_set};
+use sillok_ledger::snapshot::{
+    SnapshotError, TipParts, assemble_tip, latest_parameters, latest_set,
+};
 use sillok_ledger::{StateView, Tip, TreeKey, header_hash, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -136,6 +138,8 @@ impl<P: Ord + Clone + Debug> Joining<P> {
         let at = self.storage.at(height);
         let members = at.leaf(&TreeKey::members()).map_err(fault)?;
         let members = members.ok_or_else(|| damaged("the members are not staged"))?;
+        let parameters = at.leaf(&TreeKey::parameters()).map_err(fault)?;
+        let parameters = parameters.ok_or_else(|| damaged("the parameters are not staged"))?;
         let window_from = fetch.window_from.unwrap_or(1);
         let recent_from = height.saturating_sub(RECENT_MAX.saturating_sub(1));
         let first = recent_from.min(window_from.saturating_sub(1)).max(1);
@@ -147,6 +151,7 @@ impl<P: Ord + Clone + Debug> Joining<P> {
                 header: &fetch.header,
                 validators: fetch.validators.clone(),
                 next_validators: latest_set(height, &members).map_err(not_assembled)?,
+                parameters: latest_parameters(height, &parameters).map_err(not_assembled)?,
                 history: fetch.log.clone(),
                 headers: &headers,
                 blocks: &blocks,
