@@ -260,6 +260,19 @@ impl Client {
         Err(unreadable(VerifyError::Changing))
     }
 
+    /// The figures in force for the block after the answer's.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn parameters(&self) -> Result<Answer<v1::Parameters>, ReadError> {
+        let key = TreeKey::parameters();
+        let answer = self.state(&[key]).await?;
+        let found = leaf(answer.even_if_stale(), &key, "the leaf of the parameters");
+        let parameters: v1::Parameters = found.map_err(unreadable)?.unwrap_or_default();
+        Ok(answer.map(|_| parameters))
+    }
+
     /// A proposal. `None`: it is proved that nobody opened it.
     ///
     /// # Errors

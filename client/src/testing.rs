@@ -338,6 +338,7 @@ impl MemoryNetwork {
             verifier: &VerifyEach,
             replay: &self.tip.replay,
             recent: &self.tip.recent,
+            parameters: &self.tip.parameters,
         };
         let signature = request.signature.clone().unwrap_or_default();
         let asked = reading::check_read(&frame, &self.store, &statement, &signature);

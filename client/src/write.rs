@@ -14,13 +14,17 @@ use crate::transaction::{BuildError, OperationDraft, PartlySigned, Terms, Transa
 use crate::verify::{Asked, ResolvedVersion};
 use sillok_did_method::{CAPABILITY_INVOCATION, Did, Recovery, SUBMIT, transaction_id};
 use sillok_ledger::TreeKey;
+use sillok_ledger::governance::PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN;
 use sillok_proto::{Hash, encode, v1};
 use std::time::Duration;
 
-/// How long a transaction may wait to be ordered, in milliseconds of ledger time.
-const LIFE_MS: u64 = 60_000;
 /// How far ledger time may be behind the clock when a long-lived transaction is submitted at once.
 const WINDOW_MARGIN_MS: u64 = 15_000;
+/// How long a transaction may wait to be ordered, in milliseconds of ledger time: as long as the shortest window allows
+/// that operators may set, so that nobody has to ask for the one in force.
+const LIFE_MS: u64 = PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN - WINDOW_MARGIN_MS;
+/// How long its receipt is waited for: until it is ordered or expired.
+const WAIT: Duration = Duration::from_secs(60);
 /// Longest time a node is asked to wait in one request.
 const WAIT_ONCE: Duration = Duration::from_secs(20);
 
@@ -311,8 +315,9 @@ impl Client {
         Ok(version)
     }
 
-    /// A time until which a transaction made now may be ordered: about a minute ahead. Ledger time is what counts; it
-    /// is taken from the last verified header, and from the clock as far as that is believable.
+    /// A time until which a transaction made now may be ordered: 45 seconds ahead, which every window allows that operators
+    /// may set. Ledger time is what counts; it is taken from the last verified header, and from the clock as
+    /// far as that is believable.
     #[must_use]
     pub fn valid_until_ms(&self) -> u64 {
         let (ledger_ms, window_ms) = {
@@ -347,13 +352,16 @@ impl Client {
     }
 
     /// The latest time until which a transaction made now may be ordered: for signatures that are carried from machine
-    /// to machine. The ledger takes no more than its window (5 minutes unless the genesis says otherwise).
-    #[must_use]
-    pub fn latest_valid_until_ms(&self) -> u64 {
-        let window_ms = self.lock().chain().parameters().valid_until_window_ms;
+    /// to machine. The ledger takes no more than its window, and the one in force is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn latest_valid_until_ms(&self) -> Result<u64, ReadError> {
+        let window_ms = self.parameters().await?.even_if_stale().valid_until_window_ms;
         let now_ms = self.options().clock.now_ms();
         // Ledger time may be a little behind the clock.
-        now_ms.saturating_add(window_ms.saturating_sub(WINDOW_MARGIN_MS.min(window_ms / 4)))
+        Ok(now_ms.saturating_add(window_ms.saturating_sub(WINDOW_MARGIN_MS.min(window_ms / 4))))
     }
 
     /// An operation that `submitter` will bring, not signed yet.
@@ -381,7 +389,7 @@ impl Client {
     ) -> Result<Committed, WriteError> {
         let key = self.acting_key(submitter, SUBMIT).await?;
         let transaction = partly.submit(&key)?;
-        self.submit(&transaction, Duration::from_millis(LIFE_MS)).await
+        self.submit(&transaction, WAIT).await
     }
 
     /// As [`Client::bring`], for a transaction that was shown and confirmed: a node refuses any other under its id.
@@ -396,7 +404,7 @@ impl Client {
     ) -> Result<Committed, WriteError> {
         let (key, id) = (self.acting_key(submitter, SUBMIT).await?, partly.id());
         let transaction = partly.submit(&key)?;
-        self.submit_as(&transaction, id.to_vec(), Duration::from_millis(LIFE_MS)).await
+        self.submit_as(&transaction, id.to_vec(), WAIT).await
     }
 
     /// An operation about members, signed by the key that it takes: an operator's governance key, or for a join the new
@@ -519,7 +527,7 @@ impl Client {
     async fn send(&self, draft: Draft, parties: &Parties<'_>) -> Result<Committed, WriteError> {
         let key = self.acting_key(parties.submitter, SUBMIT).await?;
         let transaction = draft.partly.submit(&key)?;
-        self.submit(&transaction, Duration::from_millis(LIFE_MS)).await
+        self.submit(&transaction, WAIT).await
     }
 
     /// Submits a complete transaction and waits until its receipt is verified.

@@ -423,3 +423,60 @@ async fn a_new_operator_is_admitted_and_joins_on_the_command_line() {
         world.sillok("member join --key fresh.key --submitter registrar.json").await.expect(1);
     assert!(open.stderr.contains("chmod 600"), "{}", open.stderr);
 }
+
+/// Figures are read, shown, proposed and approved; what is signed afterwards lives as long as the new window allows.
+#[tokio::test]
+async fn figures_of_the_network_are_changed_on_the_command_line() {
+    let world = world().await;
+    let operators = world.door.network().operators().to_vec();
+    for (operator, number) in operators.iter().zip(1..) {
+        write_key(&world.path(&format!("governance{number}.key")), &operator.governance);
+    }
+    let with = |figures: &str| {
+        format!(
+            "member propose set-parameters {figures} --submitter registrar.json --governance-key governance1.key"
+        )
+    };
+    world.sillok(&with("")).await.expect(64);
+    world.sillok(&with("--heartbeat soon --yes")).await.expect(64);
+    // Nobody is there to confirm, and nothing is sent unconfirmed.
+    let shown = world.sillok(&with("--valid-until-window 1m")).await.expect(64);
+    assert!(shown.stdout.contains("300000 -> 60000"), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("heartbeat_ms"), "only what changes: {}", shown.stdout);
+    let none = world.sillok("member proposals --all").await.expect(0).stdout;
+    assert!(none.contains("no proposal"), "{none}");
+    // A node tries it before anybody is asked.
+    let range = world.sillok(&with("--valid-until-window 59s --json")).await.expect(1).json();
+    assert_eq!(range["error"]["code"], "PARAMETER_RANGE");
+
+    let figures = "--valid-until-window 1m --heartbeat 20s --archives-min 0 --yes --json";
+    let proposed = world.sillok(&with(figures)).await.expect(0).json();
+    let hash = proposed["proposal"].as_str().unwrap().to_owned();
+    for number in [2, 3] {
+        let approve = format!(
+            "member approve {hash} --submitter registrar.json --governance-key governance{number}.key"
+        );
+        world.sillok(&approve).await.expect(0);
+    }
+    let in_force = world.door.network().tip().parameters.clone();
+    assert_eq!((in_force.valid_until_window_ms, in_force.heartbeat_ms), (60_000, 20_000));
+    assert_eq!(in_force.block_bytes_max, 2 * 1024 * 1024, "what was not named stays");
+    let text = world.sillok(&format!("member show {hash}")).await.expect(0).stdout;
+    assert!(text.contains("set parameters") && text.contains("decided at height"), "{text}");
+    let already = world.sillok(&with("--heartbeat 20s --yes --json")).await.expect(0).json();
+    assert_eq!(already["already"], true);
+
+    // What is written at once, and what is carried to another machine, end within the new window.
+    world
+        .sillok("did create --kind holder --out me.json --submitter registrar.json")
+        .await
+        .expect(0);
+    let (operator, node_key) = (operators[1].did.to_string(), "11".repeat(32));
+    let carried = format!(
+        "member propose remove-observer {node_key} --operator {operator} --out remove.part --submitter registrar.json --json"
+    );
+    let before_ms = now_ms();
+    let until = world.sillok(&carried).await.expect(0).json()["validUntil"].clone();
+    let until_ms = sillok_did_method::parse_datetime(until.as_str().unwrap()).unwrap();
+    assert!((30_000..60_000).contains(&(until_ms - before_ms)), "{until}");
+}

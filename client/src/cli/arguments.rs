@@ -649,6 +649,21 @@ pub(crate) enum ProposeCommand {
         #[command(flatten)]
         propose: ProposeArguments,
     },
+    /// Other figures of the network, for the next block on; those that are not named stay
+    ///
+    ///   sillok member propose set-parameters --heartbeat 20s --governance-key governance.key
+    ///
+    /// The proposal names all figures, and what it changes is shown before it is confirmed.
+    #[command(verbatim_doc_comment)]
+    SetParameters {
+        #[command(flatten)]
+        figures: FigureArguments,
+        /// Do not ask; needed where nobody is there to answer
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        propose: ProposeArguments,
+    },
     /// An observer goes
     RemoveObserver {
         /// Its node key: 64 hex digits
@@ -657,6 +672,36 @@ pub(crate) enum ProposeCommand {
         #[command(flatten)]
         propose: ProposeArguments,
     },
+}
+
+/// Figures of the network, at least one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct FigureArguments {
+    /// Longest life of a transaction, 1 to 5 minutes
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
+    pub(crate) valid_until_window: Option<Duration>,
+    /// An empty block when nothing was ordered for this long, 1 to 60 seconds
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
+    pub(crate) heartbeat: Option<Duration>,
+    /// How far behind a validator's clock a block's time may be, 1 to 60 seconds
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
+    pub(crate) clock_behind: Option<Duration>,
+    /// How far ahead of it, 1 to 60 seconds
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
+    pub(crate) clock_ahead: Option<Duration>,
+    /// Longest block, 1 to 8 MiB
+    #[arg(long, value_name = "BYTES", help_heading = "Figures")]
+    pub(crate) block_bytes_max: Option<u64>,
+    /// Most writes of a block, 20000 to 1000000
+    #[arg(long, value_name = "COUNT", help_heading = "Figures")]
+    pub(crate) block_state_writes_max: Option<u32>,
+    /// Most signatures of a block, 6000 to 100000
+    #[arg(long, value_name = "COUNT", help_heading = "Figures")]
+    pub(crate) block_signature_checks_max: Option<u32>,
+    /// Seats of archives that a change of the members must leave; at most as many as there are
+    #[arg(long, value_name = "COUNT", help_heading = "Figures")]
+    pub(crate) archives_min: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -40,8 +40,14 @@ pub(super) fn submitter(carry: &CarryArguments, signer: &Identity) -> Result<Ide
 }
 
 /// Until when others may sign, where it goes into a file.
-pub(super) fn valid_until_ms(client: &Client, carry: &CarryArguments) -> Option<u64> {
-    carry.out.as_ref().map(|_| client.latest_valid_until_ms())
+pub(super) async fn valid_until_ms(
+    client: &Client,
+    carry: &CarryArguments,
+) -> Result<Option<u64>, Failure> {
+    match &carry.out {
+        Some(_) => Ok(Some(client.latest_valid_until_ms().await?)),
+        None => Ok(None),
+    }
 }
 
 /// Asks whether to go on.
@@ -116,7 +122,7 @@ pub(super) async fn send(
 }
 
 /// Has a node try it: what it would do, or every rule that it breaks. Some of them say that there is nothing to do.
-async fn preview(
+pub(super) async fn preview(
     client: &Client,
     partly: &PartlySigned,
     submitter: &Identity,

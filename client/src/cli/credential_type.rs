@@ -59,7 +59,7 @@ async fn publish(
             (draft, *name, version)
         }
     };
-    let until_ms = carry::valid_until_ms(&client, carry);
+    let until_ms = carry::valid_until_ms(&client, carry).await?;
     let partly = client.authored(&publisher, vec![draft], &submitter.did, until_ms).await?;
     let facts = vec![("type", name.to_string()), ("version", version.to_string())];
     let done = Done::new("published", facts);

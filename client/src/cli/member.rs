@@ -3,11 +3,13 @@
 //! Everything shown is proved, but one thing: that a node's list of proposals is complete. A governance key is read
 //! from its file where it is, or stays offline: then the transaction goes to it and back in a file (`tx sign`).
 
-use super::arguments::{Global, MemberCommand, ProposeArguments, ProposeCommand, SigningArguments};
+use super::arguments::{
+    FigureArguments, Global, MemberCommand, ProposeArguments, ProposeCommand, SigningArguments,
+};
 use super::failure::{EXIT_NOT_FOUND, EXIT_OK, EXIT_STALE, Failure};
 use super::output::Output;
 use super::read::{did_text, verification, verified_line};
-use super::{operation, session, tx};
+use super::{carry, operation, session, tx};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sillok_client::identity::Identity;
@@ -22,6 +24,7 @@ use sillok_ledger::MEMBERSHIP_DELAY;
 use sillok_proto::{Hash, v1};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 use v1::change::Change;
 
 pub(crate) async fn run(
@@ -250,12 +253,14 @@ async fn signer(client: &Client, signing: &SigningArguments) -> Result<Signer, F
     Ok(Signer { operator, key })
 }
 
-/// Signs and submits, or writes the file for the machine that has the key. `None`: it was written.
+/// Signs and submits, or writes the file for the machine that has the key. `None`: it was written. With `confirm`, a
+/// node tries it first, and it is asked about unless it says yes.
 async fn send(
     client: &Client,
     signing: &SigningArguments,
     key: Option<&SecretKey>,
     draft: OperationDraft,
+    confirm: Option<bool>,
     output: Output,
 ) -> Result<Option<Committed>, Failure> {
     let submitter = Identity::load(&signing.submitter)?;
@@ -264,10 +269,15 @@ async fn send(
         (Some(key), _) => {
             let mut partly = client.partly(&submitter.did, draft, client.valid_until_ms());
             partly.sign(0, key)?;
-            Ok(Some(client.bring(partly, &submitter).await?))
+            let Some(yes) = confirm else {
+                return Ok(Some(client.bring(partly, &submitter).await?));
+            };
+            carry::preview(client, &partly, &submitter, output).await?;
+            carry::confirm(yes, "submit this?", output)?;
+            Ok(Some(client.confirm(partly, &submitter).await?))
         }
         (None, Some(path)) => {
-            let until_ms = client.latest_valid_until_ms();
+            let until_ms = client.latest_valid_until_ms().await?;
             let partly = client.partly(&submitter.did, draft, until_ms);
             tx::write_new(path, &partly)?;
             output.value(&json!({
@@ -323,10 +333,78 @@ async fn propose(global: &Global, command: &ProposeCommand, output: Output) -> R
             let node_key = node_key.to_vec();
             (Change::RemoveObserver(v1::RemoveObserver { node_key }), propose)
         }
+        ProposeCommand::SetParameters { figures, yes, propose } => {
+            return set_parameters(global, figures, *yes, propose, output).await;
+        }
     };
-    let ProposeArguments { expires_in, signing } = arguments;
     let client = session::client(global).await?;
-    let signer = signer(&client, signing).await?;
+    open(&client, change, arguments, None, output).await
+}
+
+/// Shows what would change of the figures in force, which are proved, and proposes all of them.
+async fn set_parameters(
+    global: &Global,
+    figures: &FigureArguments,
+    yes: bool,
+    arguments: &ProposeArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let client = session::client(global).await?;
+    let old = client.parameters().await?.even_if_stale().clone();
+    let new = figures.set(&old);
+    let changed: Vec<(&'static str, String)> = operation::parameters(&old)
+        .into_iter()
+        .zip(operation::parameters(&new))
+        .filter(|(before, after)| before != after)
+        .map(|((name, before), (_, after))| (name, format!("{before} -> {after}")))
+        .collect();
+    if changed.is_empty() {
+        output.value(&json!({ "already": true }));
+        output.line(format_args!("{}; nothing is to be proposed", output.good("already so")));
+        return Ok(EXIT_OK);
+    }
+    output.line("figures of the network, from the block after the last approval on:");
+    output.facts(&changed);
+    output.line("");
+    open(&client, Change::SetParameters(new), arguments, Some(yes), output).await
+}
+
+impl FigureArguments {
+    /// `old`, but for what is named.
+    fn set(&self, old: &v1::Parameters) -> v1::Parameters {
+        let ms = |duration: Option<Duration>, old: u64| {
+            duration.map_or(old, |one| u64::try_from(one.as_millis()).unwrap_or(u64::MAX))
+        };
+        v1::Parameters {
+            valid_until_window_ms: ms(self.valid_until_window, old.valid_until_window_ms),
+            heartbeat_ms: ms(self.heartbeat, old.heartbeat_ms),
+            clock_behind_ms: ms(self.clock_behind, old.clock_behind_ms),
+            clock_ahead_ms: ms(self.clock_ahead, old.clock_ahead_ms),
+            block_bytes_max: self.block_bytes_max.unwrap_or(old.block_bytes_max),
+            block_state_writes_max: self
+                .block_state_writes_max
+                .unwrap_or(old.block_state_writes_max),
+            block_signature_checks_max: self
+                .block_signature_checks_max
+                .unwrap_or(old.block_signature_checks_max),
+            archives_min: self.archives_min.unwrap_or(old.archives_min),
+            // A client takes them from the genesis, so nobody changes them.
+            trusting_period_ms: old.trusting_period_ms,
+            list_base: old.list_base.clone(),
+        }
+    }
+}
+
+/// Opens a proposal. For `confirm` see [`send`].
+async fn open(
+    client: &Client,
+    change: Change,
+    arguments: &ProposeArguments,
+    confirm: Option<bool>,
+    output: Output,
+) -> Result<u8, Failure> {
+    let ProposeArguments { expires_in, signing } = arguments;
+    let signer = signer(client, signing).await?;
     let life_ms = u64::try_from(expires_in.as_millis()).unwrap_or(u64::MAX);
     let proposal = v1::Proposal {
         expires_ms: client.options().clock.now_ms().saturating_add(life_ms),
@@ -334,10 +412,10 @@ async fn propose(global: &Global, command: &ProposeCommand, output: Output) -> R
     };
     let hash = proposal_hash(&client.genesis_hash(), &proposal);
     let draft = OperationDraft::propose(&signer.operator, proposal);
-    match send(&client, signing, signer.key.as_ref(), draft, output).await? {
+    match send(client, signing, signer.key.as_ref(), draft, confirm, output).await? {
         Some(committed) => {
             done(output, "proposed", &[("proposal", hash.to_string())], &committed);
-            next(&client, &hash, output).await
+            next(client, &hash, output).await
         }
         None => {
             output.line(format_args!("proposal {hash}"));
@@ -355,7 +433,7 @@ async fn approve(
     let client = session::client(global).await?;
     let signer = signer(&client, signing).await?;
     let draft = OperationDraft::approve(&signer.operator, proposal);
-    let sent = send(&client, signing, signer.key.as_ref(), draft, output).await;
+    let sent = send(&client, signing, signer.key.as_ref(), draft, None, output).await;
     match sent {
         Ok(Some(committed)) => {
             done(output, "approved", &[("proposal", proposal.to_string())], &committed);
@@ -569,7 +647,9 @@ async fn rekey(
     let client = session::client(global).await?;
     let signer = signer(&client, signing).await?;
     let draft = OperationDraft::rekey(&signer.operator, validator_key);
-    if let Some(committed) = send(&client, signing, signer.key.as_ref(), draft, output).await? {
+    if let Some(committed) =
+        send(&client, signing, signer.key.as_ref(), draft, None, output).await?
+    {
         let facts = [("validator key", hex::encode(validator_key))];
         done(output, "new validator key named", &facts, &committed);
         output.note("next, within 24 h, once the node of the new key has caught up: sillok member join --dir DIR");

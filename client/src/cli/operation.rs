@@ -62,7 +62,8 @@ fn ended_grant(network: &str, grant: Option<&v1::EndedGrant>) -> Vec<(&'static s
     ]
 }
 
-fn parameters(p: &v1::Parameters) -> Vec<(&'static str, String)> {
+/// The figures of a network, by their names in the genesis.
+pub(super) fn parameters(p: &v1::Parameters) -> Vec<(&'static str, String)> {
     vec![
         ("valid_until_window_ms", p.valid_until_window_ms.to_string()),
         ("heartbeat_ms", p.heartbeat_ms.to_string()),

@@ -92,7 +92,7 @@ async fn create_list(
         arguments.capacity,
         u32::try_from(arguments.max_age.as_secs()).unwrap_or(u32::MAX),
     );
-    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry).await?;
     let partly = client.authored(&issuer, vec![draft], &submitter.did, until_ms).await?;
     let facts = vec![("list", list.to_string()), ("type", arguments.r#type.to_string())];
     let done = Done::new("list created", facts);
@@ -337,7 +337,7 @@ async fn reserve(
         Err(failure) if failure.open => Err(failure.and(&format!(
             "{} stays, for the reservation may be ordered until {}",
             arguments.qr.display(),
-            format_datetime(client.latest_valid_until_ms())
+            format_datetime(client.options().clock.now_ms().saturating_add(VALID_UNTIL_WINDOW_MS_MAX))
         ))),
         Err(failure) => {
             // Nobody has heard of the key, so it is good for nothing.
@@ -799,7 +799,7 @@ async fn submit(
         }
     }
     let submitter = carry::submitter(&arguments.carry, &role)?;
-    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry).await?;
     let mut partly = client.at_desk(&role, &applications, &submitter.did, until_ms).await?;
     for path in &arguments.holder_key {
         let key = HolderKey::read(path)?;

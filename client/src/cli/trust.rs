@@ -67,7 +67,7 @@ async fn accredit(
     let submitter = carry::submitter(&arguments.carry, &grantor)?;
     let client = session::client(global).await?;
     let draft = OperationDraft::accredit(&grantor.did, arguments.grant.grant());
-    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry).await?;
     let mut partly = client.authored(&grantor, vec![draft], &submitter.did, until_ms).await?;
     if let Some(receiver) = &receiver {
         let key = client.acting_key(receiver, CAPABILITY_INVOCATION).await?;
@@ -101,7 +101,7 @@ async fn withdraw(
         at_ms: arguments.at.unwrap_or(0),
     };
     let draft = OperationDraft::withdraw(&by.did, grant);
-    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry).await?;
     let partly = client.authored(&by, vec![draft], &submitter.did, until_ms).await?;
     let facts = facts(&arguments.organization, arguments.action, arguments.on.as_ref());
     let done = Done::new("withdrawn", facts);
@@ -152,7 +152,7 @@ async fn end_all(
     }
     let count = ended.len();
     let drafts = ended.into_iter().map(|grant| OperationDraft::withdraw(&by.did, grant)).collect();
-    let until_ms = carry::valid_until_ms(&client, &arguments.carry);
+    let until_ms = carry::valid_until_ms(&client, &arguments.carry).await?;
     let partly = client.authored(&by, drafts, &submitter.did, until_ms).await?;
     let what = match ending {
         Ending::WindDown => "wound down",
