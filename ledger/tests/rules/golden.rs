@@ -13,6 +13,7 @@ use crate::grants::{
     TYPE, accredit_with, accredited, at_once, governed, publish, type_name, withdraw, withdrawn,
 };
 use crate::motion::{admit_keys, join, observe, rekey, remove, replace, unobserve};
+use crate::parameters::set as set_parameters;
 use crate::story::{
     created, deactivate, founded, give_up, happened_in, restore, set_device, take_away, together,
     update,
@@ -152,12 +153,18 @@ fn governance(out: &mut Vectors) {
     let mut world = World::new();
     let genesis = *world.chain.hash();
     let admitted = admit_keys("ministry", "");
+    let figures = set_parameters(|parameters| {
+        parameters.valid_until_window_ms = 120_000;
+        parameters.heartbeat_ms = 5_000;
+        parameters.block_bytes_max = 4 * 1024 * 1024;
+    });
     let changes = [
         ("admit operator", admitted.clone()),
         ("replace operator", replace("operator-2", "2")),
         ("remove operator", remove("operator-4")),
         ("admit observer", observe("new/node")),
         ("remove observer", unobserve("observer/node")),
+        ("set parameters", figures.clone()),
     ];
     for (name, motion) in changes {
         out.put(format!("proposal {name}"), &encode(&motion.proposal(&world)));
@@ -168,6 +175,7 @@ fn governance(out: &mut Vectors) {
         out.put(format!("leaf {name}"), &world.state.leaves[&key]);
     };
     leaf(out, &world, "members of the genesis", TreeKey::members());
+    leaf(out, &world, "parameters of the genesis", TreeKey::parameters());
     let operator_1 = TreeKey::operator(&world.did("operator-1"));
     leaf(out, &world, "operator of the genesis", operator_1);
     let observer = TreeKey::observer(&key("observer/node").point);
@@ -203,6 +211,9 @@ fn governance(out: &mut Vectors) {
             out.put(text("leaf members"), &world.state.leaves[&TreeKey::members()]);
         }
     }
+    world.run(&at_once(&figures)).unwrap();
+    leaf(out, &world, "parameters after set parameters", TreeKey::parameters());
+    out.put("state root after set parameters", &world.tip.header.state_root);
 }
 
 /// Each operation of trust, with what its authors sign; and the leaves that they write.

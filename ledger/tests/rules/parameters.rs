@@ -12,7 +12,7 @@ use sillok_proto::{encode, v1};
 use v1::change::Change;
 
 /// The figures in force, but for what `change` does to them.
-fn set(change: impl Fn(&mut v1::Parameters) + 'static) -> Motion {
+pub(crate) fn set(change: impl Fn(&mut v1::Parameters) + 'static) -> Motion {
     motion(move |world| {
         let mut parameters = world.tip.parameters.clone();
         change(&mut parameters);
