@@ -6,8 +6,9 @@
 //!                  │                                     │ actions, one by one, each a place where the power may go
 //!                  ├── Network: delay, loss, duplicates, partitions, cities
 //!                  ├── Traitor, twins: what liars make of their own messages
-//!                  ├── Client, Operators: real transactions, real governance, reads
-//!                  └── Checker ── Reference: every decided block executed once more, from the rules alone
+//!                  ├── Client, Desks, Operators: real transactions, real governance, reads
+//!                  └── Checker ┬─ Reference: every decided block executed once more, from the rules alone
+//!                              └─ Enrollments: what must hold of every state, whatever the rules say
 //! ```
 //!
 //! It runs the code that a node runs; what is missing is sockets, threads, RocksDB and gRPC, which real processes test.
@@ -24,7 +25,9 @@
 mod checker;
 mod client;
 mod command;
+mod desks;
 mod disk;
+mod enrollments;
 mod founding;
 mod governance;
 mod keys;

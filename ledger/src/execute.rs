@@ -358,7 +358,8 @@ impl Tip {
                 self.validators = set.clone();
             }
         }
-        if let Some(parameters) = &outcome.parameters {
+        let changed = outcome.parameters.as_ref();
+        if let Some(parameters) = changed.filter(|_| !mutant::is(Mutant::FiguresOfGenesis)) {
             self.parameters = parameters.clone();
         }
         for (name, valid_until_ms) in &outcome.replay {

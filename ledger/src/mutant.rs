@@ -25,11 +25,17 @@ pub enum Mutant {
     CommitNotDurable,
     /// What builds read differently is proposed again and again.
     SuspectsNotLeftOut,
+    /// Enrollments and used keys are read as the block found them: what its own transactions did is not seen.
+    EnrollmentsOfParent,
+    /// What is invalid or superseded may become valid again.
+    FinalEntriesComeBack,
+    /// The figures of the genesis stay in force whatever is decided.
+    FiguresOfGenesis,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::MembershipOneHeightEarly,
         Self::ReplayNotChecked,
         Self::VerdictById,
@@ -39,6 +45,9 @@ impl Mutant {
         Self::MinHeightIgnored,
         Self::CommitNotDurable,
         Self::SuspectsNotLeftOut,
+        Self::EnrollmentsOfParent,
+        Self::FinalEntriesComeBack,
+        Self::FiguresOfGenesis,
     ];
 }
 

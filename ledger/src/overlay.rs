@@ -4,7 +4,8 @@
 //! far. Rules read through the view and write into the overlay, so a refused transaction leaves no trace and mempool,
 //! proposer and validator run the same code on different views.
 
-use crate::{StateFault, TreeKey};
+use crate::mutant::{self, Mutant};
+use crate::{LeafKind, StateFault, TreeKey};
 use sillok_did_method::head_hash;
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeMap;
@@ -88,7 +89,10 @@ impl<'a, V: StateView + ?Sized> Overlay<'a, V> {
 
 impl<V: StateView + ?Sized> StateView for Overlay<'_, V> {
     fn leaf(&self, key: &TreeKey) -> Result<Option<Vec<u8>>, StateFault> {
-        match self.changes.leaves.get(key) {
+        let own = self.changes.leaves.get(key);
+        let private_or_used =
+            [LeafKind::Private as u8, LeafKind::UsedKey as u8].contains(&key.kind_nibble());
+        match own.filter(|_| !(private_or_used && mutant::is(Mutant::EnrollmentsOfParent))) {
             Some(value) => Ok(Some(value.clone())),
             None => self.base.leaf(key),
         }

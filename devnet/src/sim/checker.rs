@@ -1,10 +1,14 @@
 //! What must hold whatever happens. The checker sees what leaves honest nodes, what they commit and what they show, and
 //! nothing else: it does not know which faults or bugs are switched on.
 
+use super::desks::Issued;
+use super::enrollments::Enrollments;
+use super::founding::Founding;
 use super::keys::Signatures;
 use super::reference::{Reference, root_of};
 use sillok_consensus::{SignatureScheme, verify_evidence_with};
-use sillok_ledger::{Chain, CheckedTransaction, TreeKey, header_hash, validator_set_hash};
+use sillok_ledger::mutant::Mutant;
+use sillok_ledger::{CheckedTransaction, TreeKey, header_hash, validator_set_hash};
 use sillok_node::ledger::Ledger;
 use sillok_node::storage::key_value::KeyValue;
 use sillok_node::storage::memory::MemoryDisk;
@@ -69,6 +73,14 @@ pub enum Violation {
     NotOrdered { transaction: Hash },
     /// A transaction that the software cannot bear cost more rounds than it may: so many until this height.
     CostlyPoison { height: u64, round: u32 },
+    /// A person has two active enrollments, or a number was activated twice, or an entry lives without its enrollment.
+    TwoActive { height: u64, reason: String },
+    /// What was revoked, ended or replaced is in force again.
+    CameBack { height: u64, reason: String },
+    /// From one enrollment there are two ways on, or a way back.
+    Forked { height: u64, reason: String },
+    /// A block is beyond a figure that its parent state holds, or a tip holds other figures than the state.
+    OtherFigures { height: u64, node: usize, reason: String },
     /// A panic outside of where panics are expected.
     Panicked { reason: String },
 }
@@ -103,6 +115,10 @@ impl Violation {
                 "progress after healing"
             }
             Self::CostlyPoison { .. } => "poison costs few rounds",
+            Self::TwoActive { .. } => "never two active of one enrollment",
+            Self::CameBack { .. } => "nothing comes back from revoked",
+            Self::Forked { .. } => "no fork or cycle of replacement",
+            Self::OtherFigures { .. } => "figures in force",
             Self::Panicked { .. } => "no panic",
         }
     }
@@ -124,6 +140,7 @@ pub(super) struct Checker {
     genesis: Hash,
     scheme: Arc<dyn SignatureScheme>,
     pub(super) reference: Reference,
+    pub(super) enrollments: Enrollments,
     /// Honest validator keys of all lives, and whose they are.
     keys: BTreeMap<[u8; 32], usize>,
     honest: Vec<bool>,
@@ -146,11 +163,19 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn new(chain: &Chain, signatures: Signatures, honest: Vec<bool>) -> Self {
+    pub(super) fn new(
+        founding: &Founding,
+        signatures: Signatures,
+        honest: Vec<bool>,
+        bugs: &[Mutant],
+    ) -> Self {
+        let chain = &founding.chain;
+        let issued = founding.offices.map(|offices| Issued::of(chain.hash(), offices.agency.did));
         Self {
             genesis: *chain.hash(),
             scheme: signatures.scheme(),
-            reference: Reference::new(chain, signatures),
+            reference: Reference::new(chain, signatures, bugs),
+            enrollments: Enrollments::of(issued),
             keys: BTreeMap::new(),
             had: vec![0; honest.len()],
             dead: BTreeSet::new(),
@@ -349,6 +374,9 @@ impl Checker {
                 return;
             }
             self.note_once(node, height, block);
+            self.check_figures(node, &header, block);
+            let broken = self.enrollments.on_block(&self.reference, height, block);
+            self.violations.extend(broken);
         }
         let Some(decided) = self.reference.decided(height) else {
             let reason = "it follows nothing that was committed".to_owned();
@@ -369,6 +397,24 @@ impl Checker {
         if let Some(what) = self.differs(ledger, height, false) {
             self.report(Violation::OtherState { height, node, what });
         }
+    }
+
+    /// PROTOCOL §7.3: a block is bounded by the figures that the leaf held before it.
+    fn check_figures(&mut self, node: usize, header: &v1::Header, block: &v1::Block) {
+        let height = header.height;
+        let leaf = self.reference.leaf(&TreeKey::parameters(), height - 1);
+        let in_force: v1::Parameters =
+            leaf.and_then(|leaf| prost::Message::decode(leaf.as_slice()).ok()).unwrap_or_default();
+        let latest_ms = header.time_ms + in_force.valid_until_window_ms;
+        let mut bodies = block.transactions.iter().filter_map(|one| one.body.as_ref());
+        let reason = if bodies.any(|body| body.valid_until_ms > latest_ms) {
+            "a transaction lives longer than the window"
+        } else if encode(block).len() as u64 > in_force.block_bytes_max {
+            "it is longer than a block may be"
+        } else {
+            return;
+        };
+        self.report(Violation::OtherFigures { height, node, reason: reason.to_owned() });
     }
 
     /// Every transaction and every statement of an author stands in the record once.
@@ -425,6 +471,14 @@ impl Checker {
         }
         if let Some(what) = self.holds_other_leaves(disk, height) {
             self.report(Violation::OtherState { height, node, what });
+        }
+        let leaf: Option<v1::Parameters> = self
+            .reference
+            .leaf(&TreeKey::parameters(), height)
+            .and_then(|leaf| prost::Message::decode(leaf.as_slice()).ok());
+        if leaf.as_ref() != Some(&tip.parameters) {
+            let reason = "its tip holds other figures than the state".to_owned();
+            self.report(Violation::OtherFigures { height, node, reason });
         }
         if height == self.reference.height() {
             let ought = self.reference.tip();

@@ -9,6 +9,7 @@ use sillok_did_method::{
     DEVICE_RELATIONSHIPS, Recovery, author_statement, author_string, document_hash, head_hash,
     inception, inception_digest, submitter_string, transaction_id,
 };
+use sillok_ledger::TreeKey;
 use sillok_proto::v1::operation::Operation;
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(super) struct Sent {
 pub(super) trait Reads {
     /// The head of a DID as some node shows it.
     fn head(&self, did: &Hash) -> Option<v1::Head>;
+    /// A leaf as that node shows it.
+    fn leaf(&self, key: &TreeKey) -> Option<Vec<u8>>;
 }
 
 /// See the module.
@@ -159,7 +162,18 @@ impl Client {
         now_us: u64,
         doubtful: bool,
     ) -> usize {
-        let (id, transaction) = self.transaction(submitter, valid_until_ms, signed);
+        let made = self.transaction(submitter, valid_until_ms, signed);
+        self.take(made, valid_until_ms, now_us, doubtful)
+    }
+
+    /// A transaction to be sent.
+    pub(super) fn take(
+        &mut self,
+        (id, transaction): (Hash, v1::Transaction),
+        valid_until_ms: u64,
+        now_us: u64,
+        doubtful: bool,
+    ) -> usize {
         self.sent.push(Sent {
             id,
             transaction: Arc::new(transaction),
@@ -395,6 +409,28 @@ impl Client {
             valid_until_ms: until,
         };
         Some(self.send(submitter, until, &[signed], now_us, true))
+    }
+
+    /// Operations with their authors, all of them or none.
+    pub(super) fn author(
+        &mut self,
+        operations: Vec<(Operation, Vec<Key>)>,
+        now_ms: u64,
+        now_us: u64,
+    ) -> usize {
+        let until = now_ms + 60_000;
+        let signed: Vec<Signed> = operations
+            .into_iter()
+            .map(|(operation, authors)| Signed {
+                operation: wire(operation),
+                document: None,
+                authors,
+                any_submitter: false,
+                valid_until_ms: until,
+            })
+            .collect();
+        let registrar = self.registrar;
+        self.send(&registrar, until, &signed, now_us, false)
     }
 
     /// An operation of governance, under one key.

@@ -27,6 +27,16 @@ pub(super) struct Member {
     pub(super) governance: Key,
 }
 
+/// Who issues credentials: the agency has the rights from the genesis and gives them on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offices {
+    pub(super) agency: Organization,
+    /// Issues and revokes at a desk.
+    pub(super) counter: Organization,
+    /// Approves.
+    pub(super) board: Organization,
+}
+
 /// Everything there is before the first block.
 #[derive(Debug, Clone)]
 pub(super) struct Founding {
@@ -36,6 +46,8 @@ pub(super) struct Founding {
     pub(super) registrar: Organization,
     pub(super) submitter: Organization,
     pub(super) countersigner: Organization,
+    /// Those who issue credentials, if anybody does.
+    pub(super) offices: Option<Offices>,
     /// Numbers of keys from here on are free.
     pub(super) next_key: usize,
 }
@@ -76,6 +88,15 @@ impl Founding {
             })
             .collect();
 
+        // After everybody else, whose keys are the same with them and without.
+        let offices = (scenario.desk_every_us > 0).then(|| {
+            let mut organization = || {
+                let key = key();
+                Organization { did: organization_digest(&organization_document(&key)), key }
+            };
+            Offices { agency: organization(), counter: organization(), board: organization() }
+        });
+
         let mut founded: Vec<(Hash, v1::GenesisOrganization)> = Vec::new();
         let mut found = |organization: &Organization, name: &str, actions: &[Action]| {
             founded.push((
@@ -92,6 +113,18 @@ impl Founding {
         found(&countersigner, "countersigner", &[Action::Countersign]);
         for member in &members {
             found(&member.organization, "ministry", &[]);
+        }
+        if let Some(offices) = &offices {
+            let all = [
+                Action::Accredit,
+                Action::DefineType,
+                Action::Issue,
+                Action::Approve,
+                Action::Revoke,
+            ];
+            found(&offices.agency, "agency", &all);
+            found(&offices.counter, "counter", &[]);
+            found(&offices.board, "board", &[]);
         }
         founded.sort_by_key(|(did, _)| *did);
         let mut operators: Vec<v1::Operator> =
@@ -116,7 +149,7 @@ impl Founding {
             observers,
         })
         .expect("the genesis of a simulated network is made by its rules");
-        Self { chain, members, registrar, submitter, countersigner, next_key }
+        Self { chain, members, registrar, submitter, countersigner, offices, next_key }
     }
 }
 

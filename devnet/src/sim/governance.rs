@@ -19,6 +19,8 @@ const PATIENCE_US: u64 = 900_000;
 /// How long until the same operation is sent again.
 const AGAIN_US: u64 = 150_000;
 const DAY_MS: u64 = 24 * 3_600_000;
+/// The longest heartbeat that the operators of this world go over to.
+pub(super) const HEARTBEAT_MS_MAX: u64 = 2_000;
 
 /// What the world is to do for the operators.
 pub(super) enum Order {
@@ -188,6 +190,10 @@ fn begin(
             let observer = v1::Observer { node_key, archive: false };
             (0, None, propose(Wire::AdmitObserver(observer)))
         }
+        Change::Parameters => {
+            let old = record.read(&TreeKey::parameters()).unwrap_or_default();
+            (0, None, propose(Wire::SetParameters(other_figures(&old, random))))
+        }
     };
     Some(Doing {
         change,
@@ -199,6 +205,25 @@ fn begin(
         equipped: false,
         shown: false,
     })
+}
+
+/// Figures that a network may go over to, one of them another at least.
+fn other_figures(old: &v1::Parameters, random: &mut Random) -> v1::Parameters {
+    let mut other = |old: u64, values: &[u64]| {
+        let others: Vec<u64> = values.iter().copied().filter(|value| *value != old).collect();
+        others[random.index(others.len())]
+    };
+    v1::Parameters {
+        valid_until_window_ms: other(old.valid_until_window_ms, &[60_000, 120_000, 300_000]),
+        heartbeat_ms: other(old.heartbeat_ms, &[1_000, HEARTBEAT_MS_MAX]),
+        clock_ahead_ms: other(old.clock_ahead_ms, &[2_000, 3_000]),
+        block_bytes_max: other(old.block_bytes_max, &[1 << 20, 2 << 20, 4 << 20]),
+        block_signature_checks_max: other(
+            old.block_signature_checks_max.into(),
+            &[6_000, 8_000, 9_000],
+        ) as u32,
+        ..old.clone()
+    }
 }
 
 fn record_of(record: &Reference, member: &Member) -> Option<v1::OperatorRecord> {

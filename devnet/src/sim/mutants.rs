@@ -15,9 +15,16 @@ pub struct Mutants {
     pub host: Vec<HostMutant>,
     /// Of the rules and of the node around them.
     pub node: Vec<NodeMutant>,
+    /// Whether the record that the checker keeps has those of `node` too: rules that everybody shares and that are wrong.
+    pub law: bool,
 }
 
 impl Mutants {
+    /// What the record has of it.
+    pub(super) fn of_record(&self) -> &[NodeMutant] {
+        if self.law { &self.node } else { &[] }
+    }
+
     /// Runs what belongs to a node; only an honest one has the bugs.
     pub(super) fn within<T>(&self, honest: bool, run: impl FnOnce() -> T) -> T {
         let bugs: &[NodeMutant] = if honest { &self.node } else { &[] };
@@ -34,6 +41,9 @@ pub struct Entry {
     pub host: &'static [HostMutant],
     /// In the rules or the node.
     pub node: &'static [NodeMutant],
+    /// Whether the record has those of the rules too. Then no node differs from it, and what must hold of every state is
+    /// what catches the bug.
+    pub law: bool,
     /// Within how many seeds it is to be caught.
     pub seeds: u64,
     /// What makes it likelier to show, whatever it is: a bug that needs a rare fault is not to cost hours.
@@ -84,7 +94,16 @@ const fn entry(
     host: &'static [HostMutant],
     node: &'static [NodeMutant],
 ) -> Entry {
-    Entry { bug, host, node, seeds: 400, shape: |_| {}, exception: "", durability: false }
+    Entry {
+        bug,
+        host,
+        node,
+        law: false,
+        seeds: 400,
+        shape: |_| {},
+        exception: "",
+        durability: false,
+    }
 }
 
 /// Every bug that the simulation must notice. Not here is what is defence in depth and shows in no run alone: the sign
@@ -162,6 +181,23 @@ pub const TABLE: &[Entry] = &[
     node("a dropped proposal's outcome reused", &[NodeMutant::OutcomeReused]),
     node("verdict remembered by transaction id", &[NodeMutant::VerdictById]),
     node("one signed operation in two transactions", &[NodeMutant::ReplayNotChecked]),
+    Entry {
+        shape: with_desks,
+        exception: "people at desks; the record has the bug too",
+        law: true,
+        ..node("two devices of one person in one block", &[NodeMutant::EnrollmentsOfParent])
+    },
+    Entry {
+        shape: with_desks,
+        exception: "people at desks; the record has the bug too",
+        law: true,
+        ..node("what is revoked comes back", &[NodeMutant::FinalEntriesComeBack])
+    },
+    Entry {
+        shape: with_other_figures,
+        exception: "figures change twice, people sign for long",
+        ..node("figures of the genesis for ever", &[NodeMutant::FiguresOfGenesis])
+    },
 ];
 
 /// Nothing goes wrong, for longer.
@@ -236,6 +272,20 @@ fn with_changes(scenario: &mut Scenario) {
     }
 }
 
+/// Desks, often, and nothing goes wrong.
+fn with_desks(scenario: &mut Scenario) {
+    *scenario = Scenario {
+        desk_every_us: 15_000,
+        faults: Faults { until_us: 2_000_000, ..Faults::default() },
+        ..Scenario::calm(scenario.seed)
+    };
+}
+
+fn with_other_figures(scenario: &mut Scenario) {
+    with_desks(scenario);
+    scenario.faults.changes = vec![Change::Parameters, Change::Parameters];
+}
+
 fn with_a_lost_disk(scenario: &mut Scenario) {
     if scenario.culprits() == 0 {
         scenario.faults.loses_disk = Some(0);
@@ -245,7 +295,7 @@ fn with_a_lost_disk(scenario: &mut Scenario) {
 /// Runs seeds with a bug switched on until a rule does not hold, then that seed without the bug: there every rule must.
 #[must_use]
 pub fn catch(entry: &Entry) -> Caught {
-    let mutants = Mutants { host: entry.host.to_vec(), node: entry.node.to_vec() };
+    let mutants = Mutants { host: entry.host.to_vec(), node: entry.node.to_vec(), law: entry.law };
     let mut caught = Caught {
         bug: entry.bug,
         seed: None,

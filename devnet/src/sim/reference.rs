@@ -1,11 +1,12 @@
 //! The record as it ought to be: every decided block executed once more, one after the other, on a state of its own,
-//! with every signature checked anew and no bug switched on.
+//! with every signature checked anew and no bug switched on, but where the rules themselves are said to be wrong.
 
 use super::keys::Signatures;
+use sillok_ledger::mutant::{self, Mutant};
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
-    Chain, CheckedTransaction, Frame, Outcome, SignatureVerifier, StateFault, StateView, Tip,
-    TransactionLeaf, TreeKey, execute_block, header_hash,
+    BlockError, Chain, CheckedTransaction, Frame, Outcome, SignatureVerifier, StateFault,
+    StateView, Tip, TransactionLeaf, TreeKey, execute_block, header_hash,
 };
 use sillok_proto::{Hash, Tag, encode, v1};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,8 @@ pub(super) struct Reference {
     chain: Chain,
     tip: Tip,
     state: State,
+    /// Bugs of the rules that the record has too, so that only what must hold whatever the rules say can notice them.
+    bugs: Vec<Mutant>,
     verifier: Arc<dyn SignatureVerifier + Send + Sync>,
     /// From height 1 on.
     decided: Vec<Decided>,
@@ -93,7 +96,7 @@ pub(super) fn root_of(leaves: &BTreeMap<TreeKey, Vec<u8>>) -> Hash {
 }
 
 impl Reference {
-    pub(super) fn new(chain: &Chain, signatures: Signatures) -> Self {
+    pub(super) fn new(chain: &Chain, signatures: Signatures, bugs: &[Mutant]) -> Self {
         let genesis = chain.state();
         let mut state = State { documents: genesis.documents.clone(), ..State::default() };
         let update = tree::update(&state, 0, &genesis.leaves).expect("the genesis has a tree");
@@ -107,6 +110,7 @@ impl Reference {
             chain: chain.clone(),
             tip,
             state,
+            bugs: bugs.to_vec(),
             verifier: signatures.verifier(),
             decided: Vec::new(),
             sets: BTreeMap::from([(1, set.clone()), (2, set)]),
@@ -161,8 +165,15 @@ impl Reference {
             recent: &self.tip.recent,
             parameters: &self.tip.parameters,
         };
-        let ran = sillok_ledger::admit::run(&frame, &self.state, &checked);
+        let ran =
+            mutant::with(&self.bugs, || sillok_ledger::admit::run(&frame, &self.state, &checked));
         ran.err().map(|error| error.to_string())
+    }
+
+    fn run(&self, block: &v1::Block) -> Result<Outcome, BlockError> {
+        mutant::with(&self.bugs, || {
+            execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block)
+        })
     }
 
     /// Somebody proposes a block.
@@ -176,8 +187,7 @@ impl Reference {
         if self.judged.seen.insert(whole, header.height).is_some() {
             return;
         }
-        let ran = execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block);
-        match ran {
+        match self.run(block) {
             Ok(outcome) if outcome.hash == hash => {
                 self.judged.good.insert(hash, (header.height, whole, outcome));
             }
@@ -232,8 +242,7 @@ impl Reference {
         let hash = header_hash(&header);
         let outcome = match self.judged.good.remove(&hash) {
             Some((_, whole, outcome)) if whole == whole_hash(block) => outcome,
-            _ => execute_block(&self.chain, &self.tip, &self.state, &*self.verifier, block)
-                .map_err(|error| error.to_string())?,
+            _ => self.run(block).map_err(|error| error.to_string())?,
         };
         if outcome.hash != hash {
             return Err(format!("executing it gives the header {}", outcome.hash));
@@ -246,7 +255,8 @@ impl Reference {
         for (hash, document) in &outcome.changes.documents {
             self.state.documents.insert(*hash, document.clone());
         }
-        self.tip.advance(&outcome).map_err(|fault| fault.reason)?;
+        let advanced = mutant::with(&self.bugs, || self.tip.advance(&outcome));
+        advanced.map_err(|fault| fault.reason)?;
         self.decided.push(Decided {
             hash,
             header,

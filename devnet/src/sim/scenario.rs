@@ -31,11 +31,13 @@ pub enum Change {
     Replace,
     /// An observer is admitted, or removed again.
     Observer,
+    /// Other figures of the network.
+    Parameters,
 }
 
 impl Change {
-    /// All of them.
-    pub const ALL: [Self; 5] =
+    /// Those of members.
+    pub const MEMBERS: [Self; 5] =
         [Self::Add, Self::Rekey, Self::Remove, Self::Replace, Self::Observer];
 }
 
@@ -144,6 +146,8 @@ pub struct Scenario {
     pub clock_behind_ms: u64,
     /// A transaction about this often; 0 = none.
     pub transaction_every_us: u64,
+    /// Somebody goes to a desk about this often, for a credential of an exclusive type; 0 = there is none.
+    pub desk_every_us: u64,
     /// A read about this often; 0 = none.
     pub read_every_us: u64,
     /// Whether messages go through their encoding.
@@ -211,6 +215,7 @@ impl Scenario {
             heartbeat_ms: 200,
             clock_behind_ms: 10_000,
             transaction_every_us: 20_000,
+            desk_every_us: 0,
             read_every_us: 30_000,
             wire: false,
             snapshot: false,
@@ -225,9 +230,31 @@ impl Scenario {
         }
     }
 
-    /// The faults of a seed.
+    /// A seed: its faults, and in many the people of status and trust, or other figures.
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
+        Self::faults_of(seed).with_more()
+    }
+
+    /// What came later than the faults is drawn from a stream of its own, so that the faults of a seed stay what they
+    /// were.
+    fn with_more(mut self) -> Self {
+        let mut random = Random::new(self.seed ^ 0x000D_E5C5_0F57_A705);
+        let random = &mut random;
+        if random.chance(400) {
+            self.desk_every_us = pick(random, &[25_000, 40_000, 80_000]);
+        }
+        // Changes take their turns, so where there are none yet the world must last long enough for one.
+        if random.chance(150) && self.faults != Faults::default() && self.faults.poison.is_none() {
+            self.faults.changes.insert(0, Change::Parameters);
+            self.faults.until_us = self.faults.until_us.max(1_500_000);
+        }
+        self
+    }
+
+    /// The faults of a seed, and nobody at a desk.
+    #[must_use]
+    pub fn faults_of(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5133_0CC5_EED5);
         let random = &mut random;
         let mut scenario = Self::calm(seed);
@@ -278,8 +305,7 @@ impl Scenario {
     fn draw_members(&mut self, random: &mut Random) {
         if random.chance(350) {
             let count = 1 + random.index(3);
-            self.faults.changes =
-                (0..count).map(|_| Change::ALL[random.index(Change::ALL.len())]).collect();
+            self.faults.changes = (0..count).map(|_| pick(random, &Change::MEMBERS)).collect();
             let added = self.faults.changes.iter().filter(|change| **change == Change::Add);
             self.candidates = added.count();
             // Changes take their turns; give them the time.
@@ -338,6 +364,13 @@ impl Scenario {
     #[must_use]
     pub const fn misreading(&self) -> usize {
         self.validators / 2
+    }
+
+    /// Whether the figures of the network may change.
+    #[must_use]
+    pub fn changes_figures(&self) -> bool {
+        self.faults.changes.contains(&Change::Parameters)
+            || self.script.iter().any(|(_, step)| *step == Step::Change(Change::Parameters))
     }
 
     /// Nothing at all goes wrong: then no round may be lost.

@@ -4,6 +4,7 @@
 //! actions the power may go.
 
 mod counts;
+mod desks;
 mod join;
 mod lies;
 mod life;
@@ -17,6 +18,7 @@ pub use recovery::replay_every_prefix;
 
 use super::checker::{Checker, Violation};
 use super::client::{Client, Reads};
+use super::desks::Desks;
 use super::founding::{Founding, START_MS};
 use super::governance::Operators;
 use super::keys::Key;
@@ -26,7 +28,7 @@ use super::scenario::{Poison, Scenario, Step};
 use super::trace::Trace;
 use sillok_consensus::testing::{Random, Traitor};
 use sillok_consensus::{Event, Peer, TimerId};
-use sillok_ledger::overlay;
+use sillok_ledger::{StateView as _, TreeKey, overlay};
 use sillok_node::application::{BuildJob, Built, Refused, ValidateJob, Validated};
 use sillok_node::join::Event as JoinEvent;
 use sillok_node::ledger::Ledger;
@@ -109,6 +111,7 @@ pub(super) enum Happening {
     DiskFull { node: usize, full: bool },
     Backup { node: usize },
     Client,
+    Desk,
     Read,
     Govern,
     Probe,
@@ -164,6 +167,8 @@ pub(super) struct World {
     by_peer: BTreeMap<[u8; 32], usize>,
     network: Network,
     client: Client,
+    /// Who goes to a desk, where there is one.
+    desks: Option<Desks>,
     /// Transactions nobody has shown yet.
     open: Vec<usize>,
     /// The highest height somebody has seen: reads must not show less.
@@ -198,6 +203,11 @@ impl Reads for Shown {
         let state = ledger.storage.at(ledger.tip().height());
         overlay::head(&state, did).ok().flatten()
     }
+
+    fn leaf(&self, key: &TreeKey) -> Option<Vec<u8>> {
+        let ledger = self.0.as_ref()?;
+        ledger.storage.at(ledger.tip().height()).leaf(key).ok().flatten()
+    }
 }
 
 /// Runs a scenario to its end.
@@ -230,6 +240,7 @@ fn run_world(scenario: &Scenario) -> Outcome {
     }
     world.sum_up();
     world.counts.poison_hits = world.poison_hits.load(Ordering::Relaxed);
+    world.counts.moves = world.checker.enrollments.moves;
     world.counts.votes_judged = world.checker.votes_judged;
     world.counts.votes_not_judged = world.checker.votes_not_judged;
     Outcome {
@@ -288,7 +299,8 @@ impl World {
             });
         }
         let honest: Vec<bool> = nodes.iter().map(|node| node.honest).collect();
-        let mut checker = Checker::new(&founding.chain, scenario.signatures, honest);
+        let bugs = scenario.mutants.of_record();
+        let mut checker = Checker::new(&founding, scenario.signatures, honest, bugs);
         checker.check_durability = scenario.check_durability;
         checker.calm = scenario.is_calm();
         for (index, node) in nodes.iter().enumerate() {
@@ -314,6 +326,7 @@ impl World {
             .collect();
         let mut world = Self {
             client: Client::new(&founding, scenario.signatures),
+            desks: Desks::of(&founding, &scenario),
             founding,
             random,
             now_us: 0,
@@ -427,6 +440,9 @@ impl World {
         }
         if self.scenario.transaction_every_us > 0 {
             self.schedule(self.scenario.transaction_every_us, Happening::Client);
+        }
+        if self.scenario.desk_every_us > 0 {
+            self.schedule(self.scenario.desk_every_us, Happening::Desk);
         }
         if self.scenario.read_every_us > 0 {
             self.schedule(self.scenario.read_every_us, Happening::Read);
@@ -549,6 +565,7 @@ impl World {
                 self.nodes[node].backup = Some(self.nodes[node].disk.copy());
             }
             Happening::Client => self.clients_act(),
+            Happening::Desk => self.somebody_at_a_desk(),
             Happening::Read => self.somebody_reads(),
             Happening::Govern => self.govern(),
             Happening::Probe => self.send_probe(),

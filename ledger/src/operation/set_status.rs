@@ -8,6 +8,7 @@ use super::acting::{Acting, Class, Deed, check_grace, check_invalid_from};
 use super::enrollment::{Held, Standing};
 use super::entries::{Dates, Entries, transition};
 use crate::error::StatusError;
+use crate::mutant::{self, Mutant};
 use crate::overlay::read;
 use crate::status::StatusEvent;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey};
@@ -116,7 +117,11 @@ impl Change<'_> {
             return Err(StatusError::UseSetEnrollment.into());
         }
         let refusal = StatusError::EntryState { index, state: from, asked };
-        let changes = transition(from, asked).ok_or(refusal)?;
+        let comes_back = from.is_final() && asked == EntryState::Valid;
+        let changes = match transition(from, asked) {
+            None if comes_back && mutant::is(Mutant::FinalEntriesComeBack) => true,
+            changes => changes.ok_or(refusal)?,
+        };
         if let Some(handle) = handle {
             self.enroll(view, index, handle, changes)?;
         }

@@ -106,12 +106,23 @@ counts! {
     approvals,
     joins,
     rekeys,
+    reservations,
+    activations,
+    suspensions,
+    reinstatements,
+    endings,
+    moves,
+    entries_set,
+    // At desks: acts of one instant at different validators, two devices with one one-time key among them.
+    desks_at_once,
+    device_races,
     // Members.
     added,
     rekeyed,
     removed,
     replaced,
     observers_changed,
+    figures_changed,
     equipped,
     destroyed_keys,
 }

@@ -6,12 +6,13 @@ use crate::sim::network::Packet;
 use crate::sim::node::Running;
 use crate::sim::scenario::Poison;
 use sillok_consensus::testing::Mutant as HostMutant;
-use sillok_consensus::{Action, Host, HostConfig, SigningRecord};
+use sillok_consensus::{Action, Figures, Host, HostConfig, SigningRecord};
 use sillok_node::application;
 use sillok_node::application::Application;
 use sillok_node::ledger::{Environment, ExecutionFault, Ledger};
 use sillok_node::storage::memory::MemoryDisk;
 use sillok_node::storage::{Retention, Storage};
+use sillok_proto::v1;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -22,9 +23,7 @@ impl World {
         let signatures = self.scenario.signatures;
         let mut config = HostConfig::new(*self.founding.chain.hash(), signatures.scheme());
         config.signer = sim.key.as_ref().map(|key| signatures.signer(key));
-        config.heartbeat_ms = self.scenario.heartbeat_ms;
-        config.clock_behind_ms = parameters.clock_behind_ms;
-        config.clock_ahead_ms = parameters.clock_ahead_ms;
+        config.set_figures(self.figures(parameters));
         config.announce_ms = 100;
         config.sync_wait_ms = 30;
         config.sync_timeout_ms = 150;
@@ -37,6 +36,18 @@ impl World {
             vec![HostMutant::NoSignGuard]
         };
         config
+    }
+
+    /// The figures that ordering needs. The world goes on without a pause, or more slowly than its genesis says, until
+    /// the operators set another heartbeat.
+    pub(super) fn figures(&self, parameters: &v1::Parameters) -> Figures {
+        let of_genesis = self.founding.chain.parameters().heartbeat_ms;
+        let own = parameters.heartbeat_ms == of_genesis;
+        Figures {
+            heartbeat_ms: if own { self.scenario.heartbeat_ms } else { parameters.heartbeat_ms },
+            clock_behind_ms: parameters.clock_behind_ms,
+            clock_ahead_ms: parameters.clock_ahead_ms,
+        }
     }
 
     pub(super) fn start(&mut self, node: usize) {
@@ -114,6 +125,7 @@ impl World {
             ledger.set_execution_fault(fault);
             let tip = ledger.tip();
             let start = application::height_start(&tip);
+            config.set_figures(self.figures(&tip.parameters));
             config.recent_certificates = (tip.height().saturating_sub(11).max(1)..=tip.height())
                 .filter_map(|height| ledger.storage.certificate(height).ok().flatten())
                 .collect();

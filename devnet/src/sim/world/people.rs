@@ -2,6 +2,7 @@
 
 use super::{GOVERN_US, Happening, Shown, World};
 use crate::sim::checker::Violation;
+use crate::sim::desks::enrollment_changes;
 use crate::sim::governance::{Known, Order};
 use crate::sim::keys::Key;
 use crate::sim::network::Packet;
@@ -9,6 +10,7 @@ use crate::sim::scenario::Poison;
 use sillok_consensus::testing::Behavior;
 use sillok_ledger::{StateView, TransactionLeaf, TreeKey, tree};
 use sillok_node::ledger::{Ledger, SubmitError};
+use sillok_proto::v1::EnrollmentChange;
 use sillok_proto::{Hash, v1};
 use std::sync::Arc;
 
@@ -179,6 +181,16 @@ impl World {
         use v1::operation::Operation;
         let counts = &mut self.counts;
         for transaction in &block.transactions {
+            for (_, request) in enrollment_changes(transaction) {
+                *match request.change() {
+                    EnrollmentChange::Reserve => &mut counts.reservations,
+                    EnrollmentChange::Activate => &mut counts.activations,
+                    EnrollmentChange::Suspend => &mut counts.suspensions,
+                    EnrollmentChange::Reinstate => &mut counts.reinstatements,
+                    EnrollmentChange::End => &mut counts.endings,
+                    EnrollmentChange::Unspecified => continue,
+                } += 1;
+            }
             let operations = transaction.body.iter().flat_map(|body| &body.operations);
             let terms = transaction.signatures.iter().flat_map(|all| &all.operations);
             for (operation, terms) in operations.zip(terms) {
@@ -197,7 +209,8 @@ impl World {
                     Some(Operation::Approve(_)) => &mut counts.approvals,
                     Some(Operation::Join(_)) => &mut counts.joins,
                     Some(Operation::Rekey(_)) => &mut counts.rekeys,
-                    // The people of this world do nothing else yet.
+                    Some(Operation::SetStatus(_)) => &mut counts.entries_set,
+                    // Enrollments are counted by what is done to them; the rest founds an agency, once.
                     Some(_) | None => continue,
                 } += 1;
             }
@@ -353,6 +366,7 @@ impl World {
                         crate::sim::Change::Remove => &mut self.counts.removed,
                         crate::sim::Change::Replace => &mut self.counts.replaced,
                         crate::sim::Change::Observer => &mut self.counts.observers_changed,
+                        crate::sim::Change::Parameters => &mut self.counts.figures_changed,
                     } += 1;
                 }
             }

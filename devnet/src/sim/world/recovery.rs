@@ -3,6 +3,7 @@
 
 use super::{Happening, World};
 use crate::sim::checker::Violation;
+use crate::sim::governance::HEARTBEAT_MS_MAX;
 use crate::sim::scenario::Scenario;
 use sillok_consensus::testing::Behavior;
 use sillok_consensus::{Action, SigningRecord};
@@ -149,6 +150,12 @@ impl World {
         if far { self.network.slow_us.1 } else { self.network.latency_us.1 }
     }
 
+    /// The longest heartbeat there may be until everybody is back.
+    fn heartbeat_ms(&self) -> u64 {
+        let changed = if self.scenario.changes_figures() { HEARTBEAT_MS_MAX } else { 0 };
+        self.scenario.heartbeat_ms.max(changed)
+    }
+
     /// Within what time after healing `heights` more heights are decided and everybody has them: the height under way
     /// goes on in the round it is in, `silent` proposers in a row are of no use, and who is behind fetches blocks.
     fn recovery_us(&self, heights: u64, silent: u64) -> u64 {
@@ -159,7 +166,7 @@ impl World {
         let persist_us = self.scenario.persist_us.1 + self.scenario.faults.slow_disk_us;
         let under_way: u64 = (round..=round + silent + 1).map(|round| self.round_us(round)).sum();
         let each: u64 = (0..=silent).map(|round| self.round_us(round)).sum::<u64>()
-            + self.scenario.heartbeat_ms * 1_000
+            + self.heartbeat_ms() * 1_000
             + persist_us;
         let tips = || self.tips().map(|(_, tip)| tip);
         let behind = tips().max().unwrap_or(0) - tips().min().unwrap_or(0);

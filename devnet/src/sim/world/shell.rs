@@ -293,6 +293,11 @@ impl World {
             Err(error) => return self.end(node, &error),
         };
         let ledger = running.ledger().clone();
+        // As a running node does, before the host begins the next height.
+        let figures = self.figures(&ledger.tip().parameters);
+        if let Some(running) = &mut self.nodes[node].running {
+            running.host.set_figures(figures);
+        }
         let header = block.header.clone().unwrap_or_default();
         let hash = header_hash(&header);
         self.note(|_| {

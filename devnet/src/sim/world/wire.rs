@@ -5,6 +5,7 @@ use crate::sim::checker::Violation;
 use crate::sim::network::{Fate, Packet};
 use sillok_consensus::testing::Traitor;
 use sillok_consensus::{Event, decode_message};
+use sillok_ledger::genesis::BLOCK_BYTES_MAX;
 use sillok_node::application;
 use sillok_node::join::Event as JoinEvent;
 use sillok_node::mempool::Pending;
@@ -50,7 +51,7 @@ impl World {
                     traitor.observe(&message);
                 }
                 let message = if self.scenario.wire {
-                    let max = self.founding.chain.parameters().block_bytes_max as usize;
+                    let max = BLOCK_BYTES_MAX as usize;
                     match decode_message(&encode(&*message), max) {
                         Ok(message) => message,
                         Err(_) => return,
