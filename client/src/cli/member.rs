@@ -272,7 +272,12 @@ async fn send(
             let Some(yes) = confirm else {
                 return Ok(Some(client.bring(partly, &submitter).await?));
             };
-            carry::preview(client, &partly, &submitter, output).await?;
+            let shown = carry::Done::new("proposed", Vec::new());
+            let already = carry::preview(client, &partly, &submitter, &shown, output).await?;
+            // Figures that were read with proof are others, so somebody changed them meanwhile.
+            if let Some(failure) = already.and_then(|one| Failure::violations(&[(Some(0), one)])) {
+                return Err(failure);
+            }
             carry::confirm(yes, "submit this?", output)?;
             Ok(Some(client.confirm(partly, &submitter).await?))
         }

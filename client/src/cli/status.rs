@@ -35,6 +35,7 @@ use sillok_did_method::{
     Did, EntryState, LIST_ENTRIES_MAX, SUBMIT, format_datetime, from_multikey,
 };
 use sillok_ledger::answer::Entry;
+use sillok_ledger::genesis::VALID_UNTIL_WINDOW_MS_MAX;
 use sillok_ledger::status::chunk_of;
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeMap;
@@ -337,7 +338,9 @@ async fn reserve(
         Err(failure) if failure.open => Err(failure.and(&format!(
             "{} stays, for the reservation may be ordered until {}",
             arguments.qr.display(),
-            format_datetime(client.options().clock.now_ms().saturating_add(VALID_UNTIL_WINDOW_MS_MAX))
+            format_datetime(
+                client.options().clock.now_ms().saturating_add(VALID_UNTIL_WINDOW_MS_MAX)
+            )
         ))),
         Err(failure) => {
             // Nobody has heard of the key, so it is good for nothing.

@@ -4,6 +4,7 @@
 
 use super::founding::{Founding, Organization, organization_document};
 use super::keys::{Key, Signatures};
+use super::scenario::Scenario;
 use sillok_consensus::testing::Random;
 use sillok_did_method::{
     DEVICE_RELATIONSHIPS, Recovery, author_statement, author_string, document_hash, head_hash,
@@ -68,6 +69,8 @@ pub(super) struct Client {
     pub(super) holders: Vec<Holder>,
     pub(super) sent: Vec<Sent>,
     next_key: usize,
+    /// How long people sign for.
+    life_ms: u64,
     /// What the submitter wants to become once a node shows it: its next key.
     turning: Option<Key>,
 }
@@ -86,9 +89,12 @@ fn holder_document(device: &Key) -> v1::DidDocument {
 }
 
 impl Client {
-    pub(super) fn new(founding: &Founding, signatures: Signatures) -> Self {
+    pub(super) fn new(founding: &Founding, scenario: &Scenario) -> Self {
+        // Where figures change everybody signs for as long as any window allows, as the client does: what signs for the
+        // whole of a window is refused by a node whose ledger time is a little behind.
+        let life_ms = if scenario.changes_figures() { 45_000 } else { 60_000 };
         Self {
-            signatures,
+            signatures: scenario.signatures,
             genesis: *founding.chain.hash(),
             registrar: founding.registrar,
             submitter: founding.submitter,
@@ -96,6 +102,7 @@ impl Client {
             holders: Vec::new(),
             sent: Vec::new(),
             next_key: founding.next_key,
+            life_ms,
             turning: None,
         }
     }
@@ -211,7 +218,7 @@ impl Client {
             document: Some(document),
             authors: vec![device],
             any_submitter: false,
-            valid_until_ms: now_ms + 60_000,
+            valid_until_ms: now_ms + self.life_ms,
         };
         self.holders.push(Holder {
             did,
@@ -221,7 +228,7 @@ impl Client {
             taken_away: None,
         });
         let registrar = self.registrar;
-        self.send(&registrar, now_ms + 60_000, &[signed], now_us, false)
+        self.send(&registrar, now_ms + self.life_ms, &[signed], now_us, false)
     }
 
     /// What somebody does next: indexes of the transactions to be sent.
@@ -245,7 +252,7 @@ impl Client {
             return Vec::new();
         }
         let previous = head_hash(&head).to_vec();
-        let until = now_ms + 60_000;
+        let until = now_ms + self.life_ms;
         let registrar = self.registrar;
         match (holder.device, random.below(10)) {
             // The holder changes devices. By any submitter, so two of them may carry the very same words.
@@ -343,7 +350,8 @@ impl Client {
         }
         let word = words[random.index(words.len())].clone();
         let submitter = self.submitter;
-        vec![self.send(&submitter, now_ms + 59_000 - random.below(1_000), &[word], now_us, true)]
+        let until = now_ms + self.life_ms - 1_000 - random.below(1_000);
+        vec![self.send(&submitter, until, &[word], now_us, true)]
     }
 
     /// The submitter takes another key, while transactions under the old one are on their way.
@@ -365,7 +373,7 @@ impl Client {
         }
         let (old, new) = (self.submitter, self.new_key());
         let document = organization_document(&new);
-        let until = now_ms + 60_000;
+        let until = now_ms + self.life_ms;
         let update = Signed {
             operation: wire(Operation::UpdateDid(v1::UpdateDid {
                 did: old.did.to_vec(),
@@ -418,7 +426,7 @@ impl Client {
         now_ms: u64,
         now_us: u64,
     ) -> usize {
-        let until = now_ms + 60_000;
+        let until = now_ms + self.life_ms;
         let signed: Vec<Signed> = operations
             .into_iter()
             .map(|(operation, authors)| Signed {

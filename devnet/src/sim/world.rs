@@ -325,7 +325,7 @@ impl World {
             .map(|(index, member)| (member.node.point, index))
             .collect();
         let mut world = Self {
-            client: Client::new(&founding, scenario.signatures),
+            client: Client::new(&founding, &scenario),
             desks: Desks::of(&founding, &scenario),
             founding,
             random,

@@ -70,7 +70,7 @@ fn figures_bind_the_block_after_the_one_that_changed_them() {
 fn names_are_kept_as_long_as_any_window() {
     let mut world = World::new();
     let long = world.transaction(&created("alice").valid_for(290_000));
-    let built = world.build(&[long.clone()], world.next_time_ms(STEP_MS));
+    let built = world.build(std::slice::from_ref(&long), world.next_time_ms(STEP_MS));
     world.commit(&built);
     assert_eq!(outcome(&mut world, &minute()), ACCEPTED);
     assert_eq!(outcome(&mut world, &wait(200_000)), ACCEPTED);
@@ -104,7 +104,7 @@ fn blocks_are_bounded_by_the_figures_in_force() {
 
 #[test]
 fn a_figure_that_would_stop_the_network_is_not_even_proposed() {
-    let proposed = |change: fn(&mut v1::Parameters), code: &str| {
+    let proposed = |change: fn(&mut v1::Parameters), code: &'static str| {
         check(&[], set(change).proposed_by("operator-1"), refused(code));
     };
     let range = |change| proposed(change, "PARAMETER_RANGE");

@@ -7,11 +7,13 @@ use sillok_node::storage::{Retention, Storage};
 use sillok_proto::{encode, v1};
 use std::sync::Arc;
 
-/// Most bytes in a segment of a snapshot.
+/// Most bytes in a segment of a snapshot: never less than the longest leaf there is.
 const SEGMENT_BYTES_MAX: usize = 1_500;
+/// The same where there are status lists, with their chunks of 4 KiB.
+const LISTS_SEGMENT_BYTES_MAX: usize = 5_000;
 
 /// Small figures, so that a small state is many segments and fetching them takes many requests.
-fn join_settings() -> join::Settings {
+fn join_settings(segment_bytes_max: usize) -> join::Settings {
     join::Settings {
         behind_min: 2,
         anchor_step: 2,
@@ -19,12 +21,16 @@ fn join_settings() -> join::Settings {
         request_timeout_ms: 200,
         backoff_ms: 50,
         stall_ms: 2_000,
-        segment_bytes_max: SEGMENT_BYTES_MAX,
+        segment_bytes_max,
         headers_at_once: 8,
     }
 }
 
 impl World {
+    const fn segment_bytes_max(&self) -> usize {
+        if self.scenario.desk_every_us > 0 { LISTS_SEGMENT_BYTES_MAX } else { SEGMENT_BYTES_MAX }
+    }
+
     /// Whether the node fetches a snapshot first: one without blocks, in a network that has some.
     pub(super) fn begin_to_join(&mut self, node: usize) -> bool {
         let best = self.checker.reference.height();
@@ -35,7 +41,7 @@ impl World {
         let now_ms = self.nodes[node].set_clock(self.now_us);
         let disk = Arc::new(self.nodes[node].disk.clone());
         let Ok(storage) = Storage::over(disk, &chain, Retention::Archive) else { return false };
-        let settings = join_settings();
+        let settings = join_settings(self.segment_bytes_max());
         let far = storage.height().is_ok_and(|tip| join::is_far_behind(tip, best, &settings));
         if !far && !join::unfinished(&storage).unwrap_or(false) {
             return false;
@@ -117,7 +123,7 @@ impl World {
         message: &v1::SnapshotRequest,
     ) {
         let Some(ledger) = self.nodes[node].ledger().cloned() else { return };
-        let mut response = join::serve_within(&ledger, message, SEGMENT_BYTES_MAX);
+        let mut response = join::serve_within(&ledger, message, self.segment_bytes_max());
         if self.nodes[node].traitor.is_some() && self.random.chance(300) {
             // Some byte of it is another; mostly it still decodes.
             self.counts.lies += 1;
