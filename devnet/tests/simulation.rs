@@ -490,7 +490,7 @@ fn regression_what_stood_beside_poison_holds_up_nobody() {
 /// middle of peers that would have answered; then it was too far behind to be back in time, for its disk is slow.
 #[test]
 fn regression_one_lost_answer_of_each_peer_keeps_nobody_away() {
-    let outcome = check(&Scenario::swarm(12_560));
+    let outcome = check(&Scenario::faults_of(12_560));
     assert!(outcome.counts.synced_blocks > 0, "{:#?}", outcome.counts);
 }
 

@@ -399,12 +399,12 @@ impl Desks {
         let next = shown.number + 1;
         let over = at.now_ms >= shown.valid_until_ms;
         match (shown.state(), self.random.below(12)) {
-            (State::Active, 0..5) if !over => self.issue(at.nth, at.handle),
-            (State::Active, 5) if !over => {
+            (State::Active, 0..3) if !over => self.issue(at.nth, at.handle),
+            (State::Active, 3 | 4) if !over => {
                 deed(What::Enroll(enroll(Change::Suspend, 0)), Reason::Suspected, handle)
             }
-            (State::Active, 6 | 7) if !over => {
-                let moves = self.random.chance(400);
+            (State::Active, 5..8) if !over => {
+                let moves = self.random.chance(500);
                 self.reserve(client, at, next, Reason::DeviceChange, moves)
             }
             (State::Active, 8) if !over => set(INVALID, index, None),

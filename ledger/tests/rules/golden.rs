@@ -211,7 +211,10 @@ fn governance(out: &mut Vectors) {
             out.put(text("leaf members"), &world.state.leaves[&TreeKey::members()]);
         }
     }
-    world.run(&at_once(&figures)).unwrap();
+    // Five operators by now.
+    let four = ["operator-1", "operator-2", "operator-3", "operator-4"];
+    world.run(&together(&figures.carried_by(&four))).unwrap();
+    assert_eq!(world.tip.parameters.heartbeat_ms, 5_000, "carried");
     leaf(out, &world, "parameters after set parameters", TreeKey::parameters());
     out.put("state root after set parameters", &world.tip.header.state_root);
 }
