@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Clients in other languages: the tests of examples/, against the golden vectors and one running devnet.
-# Python is always run. Java is run where a JDK and Maven are, and where they are not this says so.
+# Python is always run. Java is run where a JDK and Maven are, the client of the Universal Resolver where Node.js and npm are;
+# where they are not this says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
@@ -37,4 +38,18 @@ if command -v javac >/dev/null && command -v mvn >/dev/null; then
     grep -h '^Tests run' "$build"/surefire-reports/*.txt
 else
     echo "NOT RUN: examples/java, for there is no JDK with Maven on this machine (Debian: default-jdk, maven)."
+fi
+
+printf '\n== Universal Resolver client\n'
+if command -v node >/dev/null && command -v npm >/dev/null; then
+    modules="$SILLOK_TOOLS/node-$(sha256sum examples/universal-resolver/package.json | cut -c1-12)"
+    if [ ! -d "$modules/node_modules" ]; then
+        rm -rf "$modules.new" && mkdir -p "$modules.new"
+        cp examples/universal-resolver/package.json "$modules.new"
+        npm install --prefix "$modules.new" --silent --no-fund --no-audit --no-package-lock --ignore-scripts
+        rm -rf "$modules" && mv "$modules.new" "$modules"
+    fi
+    NODE_PATH="$modules/node_modules" node --test --test-reporter=spec examples/universal-resolver/
+else
+    echo "NOT RUN: examples/universal-resolver, for there is no Node.js with npm on this machine (Debian: nodejs, npm)."
 fi

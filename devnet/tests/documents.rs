@@ -35,7 +35,8 @@ mod documents {
         let mut paths = files(&root().join("docs"), "md");
         paths.extend(files(&root().join("vectors"), "md"));
         paths.extend(
-            ["python", "java"].map(|one| root().join("examples").join(one).join("README.md")),
+            ["python", "java", "universal-resolver"]
+                .map(|one| root().join("examples").join(one).join("README.md")),
         );
         paths.push(root().join("README.md"));
         let read = |path: PathBuf| {
