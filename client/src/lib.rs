@@ -5,7 +5,7 @@
 //!   private_file ── words ── credential_type   what people keep in files, and write in them
 //!   pseudonym ── holder ── draw ── desk        what a desk knows, and how it changes status
 //!   verify ── private ── trust                 what is believed, and why (pure; files)
-//!   problem ── connection ── read ── write     nodes, which are believed nothing
+//!   problem ── connection ── read ── bucket ── write   nodes, which are believed nothing
 //!   member ── evidence ── rights ── registry   who runs the network, who misbehaved, who may do what; lists and types
 //!   staple                                     answers of one height in a file, for who has no network
 //!   status_issuer ── status_door ── served     lists for others over HTTP, and those that others served
@@ -63,6 +63,8 @@ pub mod problem;
 pub mod connection;
 
 pub mod read;
+
+pub mod bucket;
 
 pub mod write;
 

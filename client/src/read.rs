@@ -3,6 +3,7 @@
 //! Every request carries the trusted height as `min_height`, so a client never goes back in time and reads its own
 //! writes. The checks are [`crate::verify`]'s; nothing here decides whether an answer is true.
 
+use crate::bucket::Width;
 use crate::connection::{CallError, Connection, Node, call_one};
 use crate::problem::Problem;
 use crate::trust::{Trust, TrustError};
@@ -60,6 +61,19 @@ pub enum ReadError {
         /// What it says.
         problem: Problem,
     },
+    /// A number of DIDs to hide among that is out of bounds.
+    #[error(
+        "{k} is no number of DIDs to be hidden among; give one from {} to {}",
+        crate::bucket::K_MIN,
+        crate::bucket::K_MAX
+    )]
+    AmongHowMany {
+        /// The number.
+        k: u32,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes; try again")]
+    NoRandomness,
     /// The answer is true of a time too long ago.
     #[error(transparent)]
     Stale(#[from] Stale),
@@ -131,6 +145,8 @@ impl Default for ReadOptions {
 pub struct Client {
     connection: Connection,
     trust: Mutex<Trust>,
+    /// Of the buckets that it asks for.
+    width: Mutex<Option<Width>>,
     options: ReadOptions,
 }
 
@@ -149,7 +165,7 @@ impl Client {
     /// A client that starts from `trust`.
     #[must_use]
     pub fn new(connection: Connection, trust: Trust, options: ReadOptions) -> Self {
-        Self { connection, trust: Mutex::new(trust), options }
+        Self { connection, trust: Mutex::new(trust), width: Mutex::new(None), options }
     }
 
     /// A client of the nodes at `addresses` that knows nothing but the genesis and keeps nothing.
@@ -202,6 +218,11 @@ impl Client {
     /// Never held across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Trust> {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never held across an await.
+    pub(crate) fn lock_width(&self) -> MutexGuard<'_, Option<Width>> {
+        self.width.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn policy(&self) -> Policy {
@@ -422,7 +443,7 @@ impl Client {
         }
     }
 
-    fn check_network(&self, did: &Did) -> Result<(), ReadError> {
+    pub(crate) fn check_network(&self, did: &Did) -> Result<(), ReadError> {
         let trust = self.lock();
         if did.network() == trust.chain().network() {
             return Ok(());

@@ -12,6 +12,8 @@ use sillok_did_method::{Did, head_hash, proposal_hash};
 use sillok_ledger::answer::{self, Recorder};
 use sillok_ledger::merkle_log::{self, HistoryHasher, TransactionHasher};
 use sillok_ledger::prepare::Asked;
+use sillok_ledger::snapshot::Prefix;
+use sillok_ledger::state_key::KIND_BITS;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, Chain, CheckedTransaction, Frame, StateFault, StateView, Tip, TransactionLeaf,
@@ -597,6 +599,49 @@ impl MemoryNetwork {
         Ok(v1::ResolveResponse { proof: Some(proof), heads, document, resolution_json })
     }
 
+    /// The honest answer to asking for a bucket: the narrowest around the prefix with `k` DIDs, or all.
+    ///
+    /// # Errors
+    ///
+    /// [`TestingError`] never in practice.
+    pub fn bucket(
+        &self,
+        asked: &Prefix,
+        k: u32,
+    ) -> Result<v1::ResolveBucketResponse, TestingError> {
+        let height = self.tip.height();
+        let leaves_under = |prefix: &Prefix| -> Vec<v1::SubtreeLeaf> {
+            let under = self.store.values.range(prefix.first()..);
+            let under = under.take_while(|(key, _)| prefix.contains(key));
+            let leaf = |(key, versions): (&TreeKey, &BTreeMap<u64, Vec<u8>>)| {
+                let (_, value) = versions.last_key_value()?;
+                Some(v1::SubtreeLeaf { key: key.to_vec(), value: value.clone() })
+            };
+            under.filter_map(leaf).collect()
+        };
+        let mut prefix = *asked;
+        let mut leaves = leaves_under(&prefix);
+        while leaves.len() < usize::try_from(k).unwrap_or(usize::MAX) && prefix.bits() > KIND_BITS {
+            prefix = Prefix::of(&prefix.first(), prefix.bits().saturating_sub(1));
+            leaves = leaves_under(&prefix);
+        }
+        let document = |leaf: &v1::SubtreeLeaf| {
+            let head: v1::Head = decode(&leaf.value, 4096).ok()?;
+            self.store.documents.get(&Hash::from_slice(&head.document_hash)?).cloned()
+        };
+        let empty = v1::DidDocument::default();
+        let documents = leaves.iter().filter_map(document).filter(|one| *one != empty).collect();
+        let path = tree::subtree_path(&self.store, height, &prefix).map_err(fault)?;
+        let subtree = v1::Subtree {
+            prefix: prefix.to_vec(),
+            prefix_bits: prefix.bits(),
+            leaves,
+            path: Some(path),
+        };
+        let signed_header = self.signed_headers.get(&height).cloned();
+        Ok(v1::ResolveBucketResponse { signed_header, subtree: Some(subtree), documents })
+    }
+
     /// The honest answer to asking for every version of a DID.
     ///
     /// # Errors
@@ -661,6 +706,10 @@ pub struct Lie {
     pub resolve: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::ResolveResponse) + Send + Sync>>,
     /// To asking for the history.
     pub history: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::HistoryResponse) + Send + Sync>>,
+    /// To asking for a bucket, with what was asked for: its prefix and its `k`.
+    pub bucket: Option<
+        Arc<dyn Fn(&MemoryNetwork, &Prefix, u32, &mut v1::ResolveBucketResponse) + Send + Sync>,
+    >,
     /// To asking for leaves of the state.
     pub state: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateProof) + Send + Sync>>,
     /// To questions about chunks, lists, rights and types.
@@ -818,6 +867,24 @@ impl v1::did_resolver_server::DidResolver for Service {
         let mut answer = network.history(&did).map_err(internal)?;
         if let Some(lie) = &self.lie.history {
             lie(&network, &mut answer);
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn resolve_bucket(
+        &self,
+        request: Request<v1::ResolveBucketRequest>,
+    ) -> Result<Response<v1::ResolveBucketResponse>, Status> {
+        let v1::ResolveBucketRequest { prefix, prefix_bits, k, min_height } = request.into_inner();
+        let network = self.lock();
+        reached(&network, min_height)?;
+        let prefix = Prefix::read(&prefix, prefix_bits).filter(|one| one.bits() >= KIND_BITS);
+        let prefix = prefix.ok_or_else(|| {
+            status(Code::InvalidArgument, "INVALID_BUCKET", "no prefix of heads", "AFTER_FIX")
+        })?;
+        let mut answer = network.bucket(&prefix, k).map_err(internal)?;
+        if let Some(lie) = &self.lie.bucket {
+            lie(&network, &prefix, k, &mut answer);
         }
         Ok(Response::new(answer))
     }

@@ -51,6 +51,19 @@ async fn the_life_of_a_holder_on_the_command_line() {
         .await
         .expect(0);
 
+    // No node learns which one is meant; earlier versions are asked for by name.
+    let private = format!("did resolve {did} --private --json");
+    let private = world.sillok(&private).await.expect(0).json();
+    let named = world.sillok(&format!("did resolve {did} --json")).await.expect(0).json();
+    assert_eq!(private["didDocument"], named["didDocument"]);
+    assert_eq!(private["didDocumentMetadata"], named["didDocumentMetadata"]);
+    let text = world.sillok(&format!("did resolve {did} --private --k 8")).await.expect(0).stdout;
+    assert!(text.contains("DIDs of the network were asked for"), "{text}");
+    for more in ["--version-id 1", "--save kept.json", "--refuse-assisted-within 1h", "--k 7"] {
+        world.sillok(&format!("did resolve {did} --private {more}")).await.expect(64);
+    }
+    world.sillok(&format!("did resolve {did} --k 8")).await.expect(64);
+
     // The phone is lost: the authority takes it away, twice reported, once done.
     let lost = format!("did set-device {did} --authority registrar.json");
     world.sillok(&lost).await.expect(0);

@@ -89,6 +89,14 @@ pub enum Lie {
     SecondHeader,
     /// With keys of today's validators: an answer that stays fresh for a year.
     Postdated,
+    /// One DID is left out of every bucket.
+    BucketLeftOut,
+    /// Two leaves of a bucket have changed places.
+    BucketExchanged,
+    /// The bucket is another than the one asked for.
+    BucketElsewhere,
+    /// The bucket has fewer DIDs than asked for and is not made wider.
+    BucketTooSmall,
 }
 
 impl Lie {
@@ -103,7 +111,7 @@ impl Lie {
     }
 
     /// Every lie.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::ForgedDocument,
         Self::ForgedHead,
         Self::OldState,
@@ -131,6 +139,10 @@ impl Lie {
         Self::RetiredSet,
         Self::SecondHeader,
         Self::Postdated,
+        Self::BucketLeftOut,
+        Self::BucketExchanged,
+        Self::BucketElsewhere,
+        Self::BucketTooSmall,
     ];
 
     /// As on the command line.
@@ -164,6 +176,10 @@ impl Lie {
             Self::RetiredSet => "retired-set",
             Self::SecondHeader => "second-header",
             Self::Postdated => "postdated",
+            Self::BucketLeftOut => "bucket-left-out",
+            Self::BucketExchanged => "bucket-exchanged",
+            Self::BucketElsewhere => "bucket-elsewhere",
+            Self::BucketTooSmall => "bucket-too-small",
         }
     }
 
@@ -249,6 +265,18 @@ impl Lie {
             }
             Self::Postdated => {
                 "a header dated a year ahead, with stolen keys, so that it stays fresh; it is ahead of the client's clock"
+            }
+            Self::BucketLeftOut => {
+                "a DID is missing from the bucket of `did resolve --private`; the leaves no longer lead to the certified state root"
+            }
+            Self::BucketExchanged => {
+                "a leaf of the bucket holds the head of another DID; its key is not that of the head"
+            }
+            Self::BucketElsewhere => {
+                "a true bucket, but not the one asked for; its prefix is another"
+            }
+            Self::BucketTooSmall => {
+                "a true bucket with a single DID where many were asked for, to see who is looked up; fewer are only taken where there are no more"
             }
         }
     }
@@ -539,6 +567,37 @@ impl DidResolver for Server {
     ) -> Result<Response<v1::HistoryResponse>, Status> {
         let honest = self.0.resolver.clone().history(request.into_inner()).await?.into_inner();
         Ok(Response::new(self.0.history(honest)))
+    }
+
+    async fn resolve_bucket(
+        &self,
+        request: Request<v1::ResolveBucketRequest>,
+    ) -> Result<Response<v1::ResolveBucketResponse>, Status> {
+        let mut request = request.into_inner();
+        other_bucket(self.0.lie, &mut request);
+        let mut answer = self.0.resolver.clone().resolve_bucket(request).await?.into_inner();
+        match self.0.lie {
+            Lie::BucketLeftOut => forge::leave_out(&mut answer),
+            Lie::BucketExchanged => forge::exchange_leaves(&mut answer),
+            Lie::ThinCertificate => forge::thin_header(answer.signed_header.as_mut()),
+            _ => {}
+        }
+        Ok(Response::new(answer))
+    }
+}
+
+/// The true bucket, or one of another question.
+fn other_bucket(lie: Lie, asked: &mut v1::ResolveBucketRequest) {
+    match lie {
+        Lie::BucketElsewhere => {
+            // The other half of all DIDs, or of that some part.
+            if let Some(first) = asked.prefix.first_mut() {
+                *first ^= 0x08;
+            }
+            asked.k = 1;
+        }
+        Lie::BucketTooSmall => asked.k = 1,
+        _ => {}
     }
 }
 

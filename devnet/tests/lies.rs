@@ -11,6 +11,7 @@ mod harness;
 #[cfg(test)]
 mod lies {
     use super::harness::{Network, document};
+    use sillok_client::bucket;
     use sillok_client::connection::Connection;
     use sillok_client::identity::Identity;
     use sillok_client::keys::{KeyAlgorithm::Ed25519, SecretKey};
@@ -125,6 +126,10 @@ mod lies {
                 let Err(WriteError::Read(error)) = told else { panic!("believed: {told:?}") };
                 return error;
             }
+            Lie::BucketLeftOut
+            | Lie::BucketExchanged
+            | Lie::BucketElsewhere
+            | Lie::BucketTooSmall => return about_a_bucket(world, &client, &holder, lie).await,
             _ => {}
         }
         let error = resolve(&client, &holder).await.expect_err(lie.name());
@@ -134,6 +139,23 @@ mod lies {
             Client::in_memory(&both, read_genesis(&world.devnet.genesis).unwrap()).unwrap();
         honest.resolve(&holder.did, Asked::Current).await.unwrap();
         error
+    }
+
+    /// What a client says to a lie about the DIDs among which it asks for one.
+    async fn about_a_bucket(
+        world: &World,
+        client: &Client,
+        holder: &Identity,
+        lie: Lie,
+    ) -> ReadError {
+        // Enough that no half of all DIDs is empty.
+        for _ in 0..8 {
+            world.network.holder(Ed25519).await;
+        }
+        let truth = world.network.first_reader();
+        let truth = truth.client.resolve_among(&holder.did, bucket::K_MIN).await.unwrap();
+        assert!(truth.answer.fresh().unwrap().version.is_some());
+        client.resolve_among(&holder.did, bucket::K_MIN).await.expect_err(lie.name())
     }
 
     /// A list of two pieces with an entry that was valid and is revoked.
@@ -271,6 +293,10 @@ mod lies {
             Lie::WithheldRight => matches!(error, V::LeafWithheld { .. }),
             Lie::RetiredSet => matches!(error, V::Light(LightError::NotAnAncestor { height: 1 })),
             Lie::Postdated => matches!(error, V::Light(LightError::FromTheFuture { .. })),
+            Lie::BucketLeftOut => error == &V::BucketIncomplete,
+            Lie::BucketExchanged => error == &V::BucketLeafExchanged { index: 0 },
+            Lie::BucketElsewhere => error == &V::BucketElsewhere,
+            Lie::BucketTooSmall => matches!(error, V::BucketTooSmall { .. }),
             Lie::AbsenceUnderOldHeader | Lie::SecondHeader => false,
         }
     }

@@ -33,6 +33,9 @@ pub enum LeafKind {
     Private = 15,
 }
 
+/// How many bits of a tree key say its kind: the shortest prefix under which all leaves are of one kind.
+pub const KIND_BITS: u32 = 4;
+
 /// The place of a leaf in the state tree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeKey(pub [u8; 32]);

@@ -4,6 +4,7 @@
 //! Handlers read the last committed tip and storage at its height; they never wait for writes, except where a caller
 //! asks for a height to come. No DID, index or client address is logged here, at any level (PROTOCOL II.6).
 
+pub mod bucket;
 pub(crate) mod connections;
 mod evidence;
 mod ledger;

@@ -2,8 +2,8 @@
 //! in any program, also offline.
 //!
 //! ```text
-//!   moment ── status ── authority ── (this page: DIDs)     answers of a node, each proved from one certified header
-//!     └────────┴───────────┴── staple ── staple/parts      answers of one height in a file, for who has no network
+//!   moment ── status ── authority ── bucket ── (this page: DIDs)   answers of a node, each proved from one header
+//!     └────────┴───────────┴── staple ── staple/parts   answers of one height in a file, for who has no network
 //! ```
 //!
 //! Whoever answers proves what it says with a header that the validators certified and a path to it. From one trusted
@@ -21,6 +21,8 @@ pub mod status;
 
 pub mod authority;
 
+pub mod bucket;
+
 pub mod staple;
 
 use serde_json::Value;
@@ -31,6 +33,7 @@ use sillok_did_method::{
 use sillok_ledger::certificate::HeaderError;
 use sillok_ledger::light::{self, LightError, TrustedHeader};
 use sillok_ledger::proof::{self, ProofError, VerifiedHeader, VerifiedReceipt, VerifiedState};
+use sillok_ledger::snapshot::SnapshotError;
 use sillok_ledger::{Chain, TreeKey, validator_set_hash};
 use sillok_proto::{CanonicalError, Hash, decode, v1};
 
@@ -260,6 +263,44 @@ pub enum VerifyError {
     /// Version 1 does not hash to the DID.
     #[error("version 1 is not what the did is the hash of; ask another node")]
     OtherInception,
+    /// A bucket of another prefix than the one asked for.
+    #[error("the bucket is not the one that was asked for; ask another node")]
+    BucketElsewhere,
+    /// The leaves of a bucket do not make its subtree.
+    #[error(
+        "the leaves of the bucket do not lead to the certified state: one is left out, added or changed; ask another node"
+    )]
+    BucketIncomplete,
+    /// A leaf of a bucket that holds the head of another DID.
+    #[error("leaf {index} of the bucket holds the head of another did; ask another node")]
+    BucketLeafExchanged {
+        /// Its place.
+        index: usize,
+    },
+    /// Fewer DIDs than the caller wants to hide among, and there are more.
+    #[error(
+        "the bucket has {dids} dids, fewer than {k}, and was not made wider; ask another node, for this one tries to learn who is looked up"
+    )]
+    BucketTooSmall {
+        /// DIDs in the bucket.
+        dids: usize,
+        /// Fewest asked for.
+        k: usize,
+    },
+    /// A bucket wider than was asked for, without need.
+    #[error("the bucket has {dids} dids where a narrower one has {k}; ask another node")]
+    BucketTooWide {
+        /// DIDs in the bucket.
+        dids: usize,
+        /// Fewest asked for.
+        k: usize,
+    },
+    /// A document that no head of the bucket names.
+    #[error("a document in the bucket is none that its heads name; it is forged, ask another node")]
+    BucketDocument,
+    /// The subtree of a bucket.
+    #[error(transparent)]
+    Bucket(SnapshotError),
     /// A receipt of another transaction.
     #[error("the receipt is for another transaction; ask another node")]
     OtherReceipt,

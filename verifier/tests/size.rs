@@ -43,8 +43,8 @@ fn lines_of(path: &str) -> usize {
 
 #[test]
 fn the_verifier_is_short_enough_to_be_read() {
-    let own =
-        ["lib", "moment", "status", "authority", "staple"].map(|name| format!("src/{name}.rs"));
+    let own = ["lib", "moment", "status", "authority", "bucket", "staple"]
+        .map(|name| format!("src/{name}.rs"));
     let own: usize = own.iter().map(|path| lines_of(path)).sum();
     assert!(own <= 1_500, "the verifier has {own} lines");
     // What it calls: certificates, paths, following sets; and the rules of lists and rights, which blocks run too.

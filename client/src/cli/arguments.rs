@@ -299,6 +299,10 @@ pub(crate) enum DidCommand {
     ///   sillok did resolve did:sillok:devnet:zGz…
     ///   sillok did resolve did:sillok:devnet:zGz… --version-id 2 --json
     ///   sillok did resolve did:sillok:devnet:zGz… --version-time 2026-11-21T09:00:00Z
+    ///
+    /// With --private a node is asked for some hundred DIDs and does not learn which one is meant. Only
+    /// the current version can be had so, and nothing is kept: other questions name the DID.
+    ///   sillok did resolve did:sillok:devnet:zGz… --private
     #[command(verbatim_doc_comment)]
     Resolve(ResolveArguments),
     /// Every version of a DID: who wrote it, when, and what it changed
@@ -358,6 +362,21 @@ pub(crate) struct ResolveArguments {
     /// Refuse a DID whose device was set by others than its holder within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) refuse_assisted_within: Option<Duration>,
+    /// Let no node learn which DID is resolved
+    #[arg(
+        long,
+        conflicts_with_all = ["version_id", "version_time", "save", "refuse_assisted_within"]
+    )]
+    pub(crate) private: bool,
+    /// Among how many DIDs, from 8 to 512
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "private",
+        default_value_t = sillok_client::bucket::K,
+        value_parser = clap::value_parser!(u32).range(8..=512)
+    )]
+    pub(crate) k: u32,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,9 @@ pub(crate) async fn resolve(
     output: Output,
 ) -> Result<u8, Failure> {
     let client = session::client(global).await?;
+    if arguments.private {
+        return resolve_private(&client, arguments, output).await;
+    }
     let asked = match (arguments.version_id, arguments.version_time) {
         (Some(version), _) => Asked::Version(version),
         (None, Some(time_ms)) => Asked::Before(time_ms),
@@ -67,6 +70,22 @@ pub(crate) async fn resolve(
     let from = format!("answered by {}", resolved.node);
     let genesis_hash = client.genesis_hash();
     Ok(show(&resolved.answer, &genesis_hash, &from, output))
+}
+
+async fn resolve_private(
+    client: &Client,
+    arguments: &ResolveArguments,
+    output: Output,
+) -> Result<u8, Failure> {
+    let found = client.resolve_among(&arguments.did, arguments.k).await?;
+    let (dids, node) = (found.dids, &found.node);
+    let among = match (found.all, dids < usize::try_from(arguments.k).unwrap_or(usize::MAX)) {
+        (true, _) => format!("all {dids} DIDs of the network were asked for"),
+        (false, false) => format!("{dids} DIDs were asked for"),
+        (false, true) => output.warning(&format!("only {dids} DIDs were asked for")),
+    };
+    let from = format!("answered by {node}; {among}");
+    Ok(show(&found.answer, &client.genesis_hash(), &from, output))
 }
 
 /// Prints a resolution and says with its exit code what it is worth.

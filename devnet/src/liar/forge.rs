@@ -8,12 +8,13 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use sillok_client::identity::document_of;
 use sillok_client::keys::{KeyAlgorithm, SecretKey};
 use sillok_did_method::{DEVICE_RELATIONSHIPS, Did, Resolution, document_hash, resolution_json};
+use sillok_ledger::overlay::LEAF_BYTES_MAX;
 use sillok_ledger::proof::value_hash;
 use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     Chain, StateFault, TreeKey, certificate, header_hash, precommit_string, validator_set_hash,
 };
-use sillok_proto::{Hash, encode, v1};
+use sillok_proto::{Hash, decode, encode, v1};
 use std::collections::BTreeMap;
 
 /// How many validators the liar pretends to have: as many as the smallest network that survives a traitor.
@@ -288,11 +289,30 @@ pub(super) fn say_absent(answer: &mut v1::ResolveResponse) {
 
 /// Leaves one signature in the certificate.
 pub(super) fn thin(proof: Option<&mut v1::StateProof>) {
-    let certificate = proof
-        .and_then(|proof| proof.signed_header.as_mut())
-        .and_then(|signed| signed.certificate.as_mut());
+    thin_header(proof.and_then(|proof| proof.signed_header.as_mut()));
+}
+
+/// The same of a header by itself.
+pub(super) fn thin_header(signed: Option<&mut v1::SignedHeader>) {
+    let certificate = signed.and_then(|signed| signed.certificate.as_mut());
     if let Some(certificate) = certificate {
         certificate.signatures.truncate(1);
+    }
+}
+
+/// The last DID of a bucket was never there, and neither was its document.
+pub(super) fn leave_out(answer: &mut v1::ResolveBucketResponse) {
+    let leaf = answer.subtree.as_mut().and_then(|subtree| subtree.leaves.pop());
+    let head = leaf.and_then(|leaf| decode::<v1::Head>(&leaf.value, LEAF_BYTES_MAX).ok());
+    if let Some(head) = head {
+        answer.documents.retain(|one| document_hash(one).0.as_slice() != head.document_hash);
+    }
+}
+
+/// The first two leaves of a bucket change places.
+pub(super) fn exchange_leaves(answer: &mut v1::ResolveBucketResponse) {
+    if let Some([first, second, ..]) = answer.subtree.as_mut().map(|tree| &mut *tree.leaves) {
+        std::mem::swap(&mut first.value, &mut second.value);
     }
 }
 

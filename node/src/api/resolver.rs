@@ -1,7 +1,7 @@
 //! `DidResolver`: the head of a DID with its proof, the heads before it, and their documents.
 
 use super::problem::{Refused, failed};
-use super::{ANSWER_BYTES_MAX, Api, MIN_HEIGHT_WAIT};
+use super::{ANSWER_BYTES_MAX, Api, MIN_HEIGHT_WAIT, bucket};
 use prost::Message;
 use sillok_did_method::binding::AskedVersion;
 use sillok_did_method::view::{self, Resolution};
@@ -42,6 +42,16 @@ impl DidResolver for Api {
         let api = self.clone();
         self.blocking(move || api.versions(&api.ledger.tip(), &did)).await?.map(Response::new)
     }
+
+    async fn resolve_bucket(
+        &self,
+        request: Request<v1::ResolveBucketRequest>,
+    ) -> Result<Response<v1::ResolveBucketResponse>, Status> {
+        let request = request.into_inner();
+        self.tip_at(request.min_height).await?;
+        let ledger = self.ledger.clone();
+        self.blocking(move || bucket::serve(&ledger, &request)).await?.map(Response::new)
+    }
 }
 
 /// A DID of this network. The names of the errors are those of DID Resolution.
@@ -75,7 +85,7 @@ fn wanted(request: &v1::ResolveRequest) -> Result<AskedVersion, Refused> {
         .map_err(|detail| Refused::malformed("INVALID_OPTIONS", detail))
 }
 
-fn fault(what: &'static str) -> impl Fn(StateFault) -> Status {
+pub(super) fn fault(what: &'static str) -> impl Fn(StateFault) -> Status {
     move |error| {
         tracing::error!(what, err = %error, "a read failed");
         Refused::internal().into()
@@ -92,13 +102,7 @@ impl Api {
         let storage = &self.ledger.storage;
         let height = tip.height();
         if height == 0 {
-            return Err(Refused::new(
-                Code::Unavailable,
-                "STALE",
-                "the network has no block yet, so nothing can be proved; try again in a moment",
-                sillok_ledger::Retry::Later,
-            )
-            .into());
+            return Err(no_block_yet().into());
         }
         let signed_header = storage.signed_header(height).map_err(failed("resolve"))?;
         let entry = tree::prove(&storage.at(height), height, &TreeKey::did_head(&did.digest()))
@@ -204,6 +208,16 @@ impl Api {
         }
         Ok(v1::HistoryResponse { proof: Some(proof), versions })
     }
+}
+
+/// Of a header of height 0 there is no certificate.
+pub(super) fn no_block_yet() -> Refused {
+    Refused::new(
+        Code::Unavailable,
+        "STALE",
+        "the network has no block yet, so nothing can be proved; try again in a moment",
+        sillok_ledger::Retry::Later,
+    )
 }
 
 /// Late or many is not "not found": the version may well exist.

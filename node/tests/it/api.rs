@@ -4,7 +4,9 @@ use super::support::{
     LIMITS, NETWORK, VALIDATOR, build, chain, commit, create, did, now_ms, open, other_genesis,
     point,
 };
-use sillok_node::api::{self, Api, Room};
+use sillok_ledger::TreeKey;
+use sillok_ledger::snapshot::{Prefix, verify_subtree};
+use sillok_node::api::{self, Api, Room, bucket};
 use sillok_node::join::Progress;
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::{Environment, Ledger};
@@ -501,6 +503,63 @@ async fn a_node_that_joins_says_how_far_it_is_and_answers_once_it_is_there() {
     shown.send_replace(None);
     assert_eq!(asked(&mut doors).await.unwrap().into_inner().height, 0);
     drop(shown);
+    doors.close().await;
+}
+
+/// The bucket of a DID with 256 bits of its key, as a client asks that does not know how wide buckets are.
+fn bucket_of(device: u8, k: u32) -> v1::ResolveBucketRequest {
+    let did = sillok_did_method::Did::parse(&did(device)).unwrap();
+    let prefix = TreeKey::did_head(&did.digest()).to_vec();
+    v1::ResolveBucketRequest { prefix, prefix_bits: 256, k, min_height: 0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b1_a_bucket_is_as_wide_as_it_must_be_and_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    let genesis = *ledger.chain.hash();
+    for device in 20..50 {
+        ledger.submit(create(&genesis, device, now_ms() + 60_000).1).unwrap();
+    }
+    let refused = bucket::serve(&ledger, &bucket_of(20, 8)).unwrap_err();
+    assert_eq!(refusal(&refused), (Code::Unavailable, "STALE".to_owned()));
+    commit(&ledger, &build(&ledger, now_ms()));
+    let root = Hash::from_slice(&ledger.tip().header.state_root).unwrap();
+    let (mut doors, _shown) = doors_of(ledger, None).await;
+    for device in 20..50 {
+        let asked = bucket_of(device, 8);
+        let answer = doors.resolver.resolve_bucket(asked.clone()).await.unwrap().into_inner();
+        let subtree = answer.subtree.unwrap();
+        let prefix = Prefix::read(&subtree.prefix, subtree.prefix_bits).unwrap();
+        let leaves = verify_subtree(&root, &prefix, &subtree).unwrap();
+        assert!(leaves.iter().any(|(key, _)| key.0.as_slice() == asked.prefix));
+        // One bit more and there would be fewer than eight.
+        let narrower = Prefix::of(&TreeKey::from_slice(&asked.prefix).unwrap(), prefix.bits() + 1);
+        let within = leaves.iter().filter(|(key, _)| narrower.contains(key)).count();
+        assert!(leaves.len() >= 8 && within < 8, "{} and {within}", leaves.len());
+        assert_eq!(answer.documents.len(), leaves.len());
+    }
+    // More than there are: all of them, 30 and the organization.
+    let all = doors.resolver.resolve_bucket(bucket_of(20, 2_048)).await.unwrap().into_inner();
+    let subtree = all.subtree.unwrap();
+    assert_eq!((subtree.prefix_bits, subtree.leaves.len()), (4, 31));
+    let wrong = v1::ResolveBucketRequest { prefix_bits: 3, prefix: vec![0], ..bucket_of(20, 8) };
+    let refused = doors.resolver.resolve_bucket(wrong).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::InvalidArgument, "INVALID_BUCKET".to_owned()));
+    let ahead = v1::ResolveBucketRequest { min_height: 9, ..bucket_of(20, 8) };
+    let refused = doors.resolver.resolve_bucket(ahead).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::Unavailable, "STALE".to_owned()));
+
+    // One that is too large says how many bits one has that fits.
+    let refused = bucket::serve_within(&doors.ledger, &bucket_of(20, 2_048), 4_000).unwrap_err();
+    assert_eq!(refusal(&refused), (Code::ResourceExhausted, "BUCKET_TOO_LARGE".to_owned()));
+    let details = refused.get_error_details();
+    let bits: u32 = details.error_info().unwrap().metadata["prefix_bits"].parse().unwrap();
+    let prefix = Prefix::of(&TreeKey::from_slice(&bucket_of(20, 1).prefix).unwrap(), bits);
+    let prefix_bits = prefix.bits();
+    let fits =
+        v1::ResolveBucketRequest { prefix: prefix.to_vec(), prefix_bits, ..bucket_of(20, 1) };
+    assert!(bucket::serve_within(&doors.ledger, &fits, 4_000).is_ok(), "{bits} bits");
     doors.close().await;
 }
 

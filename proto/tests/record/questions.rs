@@ -27,6 +27,8 @@ fn c4_no_question_is_about_one_credential_or_about_all_of_a_person() {
         // A DID is no credential, and no credential names one (PROTOCOL §4.3).
         ("DidResolver.History", "did min_height"),
         ("DidResolver.Resolve", "did min_height version_id version_time"),
+        // A bucket, of as many DIDs as the caller wants to hide among.
+        ("DidResolver.ResolveBucket", "prefix prefix_bits k min_height"),
         ("Ledger.GetBlock", "height"),
         ("Ledger.GetEvidence", "from_height count"),
         ("Ledger.GetGenesis", ""),
