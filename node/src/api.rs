@@ -67,12 +67,17 @@ const STREAM_READY_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Room {
     work: Arc<Semaphore>,
+    buckets: Arc<Semaphore>,
     streams: Places,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { work: Arc::new(Semaphore::new(WORK_AT_ONCE)), streams: Places::of_node() }
+        Self {
+            work: Arc::new(Semaphore::new(WORK_AT_ONCE)),
+            buckets: Arc::new(Semaphore::new(bucket::BUCKETS_AT_ONCE)),
+            streams: Places::of_node(),
+        }
     }
 }
 

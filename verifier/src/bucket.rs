@@ -41,8 +41,7 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// [`VerifyError::OtherNetwork`]; [`VerifyError::BucketElsewhere`] for a DID of another bucket;
-    /// [`VerifyError::DocumentMissing`].
+    /// [`VerifyError::OtherNetwork`]; [`VerifyError::BucketElsewhere`] for a DID of another bucket.
     pub fn resolve(&self, did: &Did) -> Result<Resolution, VerifyError> {
         if did.network() != self.network {
             let (found, expected) = (did.network().to_owned(), self.network.clone());
@@ -52,18 +51,12 @@ impl Bucket {
         if !self.prefix.contains(&key) {
             return Err(VerifyError::BucketElsewhere);
         }
-        let version = match self.versions.get(&key) {
-            None => None,
-            Some((head, None)) if needs_document(head) => {
-                return Err(VerifyError::DocumentMissing { version: head.version });
-            }
-            Some((head, document)) => Some(ResolvedVersion {
-                head: head.clone(),
-                document: document_of(head, document.as_ref()),
-                next_version: None,
-                current: head.clone(),
-            }),
-        };
+        let version = self.versions.get(&key).map(|(head, document)| ResolvedVersion {
+            head: head.clone(),
+            document: document_of(head, document.as_ref()),
+            next_version: None,
+            current: head.clone(),
+        });
         Ok(Resolution { did: did.clone(), version })
     }
 }
@@ -124,7 +117,8 @@ fn read_heads(subtree: &v1::Subtree) -> Result<Vec<(TreeKey, v1::Head)>, VerifyE
     Ok(heads)
 }
 
-/// Each head with its document. Every document must be one that a head names.
+/// Each head with its document. Every document must be one that a head names, and none may be missing, whichever DID is
+/// meant: else a node could leave out one after another and wait for the complaint.
 #[allow(clippy::type_complexity, reason = "what a bucket holds")]
 fn with_documents(
     network: &str,
@@ -141,6 +135,9 @@ fn with_documents(
     let mut versions = BTreeMap::new();
     for (key, head) in heads {
         let document = named(&head).and_then(|hash| by_hash.get(&hash).copied());
+        if document.is_none() && needs_document(&head) {
+            return Err(VerifyError::DocumentMissing { version: head.version });
+        }
         if let Some(digest) = Hash::from_slice(&head.did)
             && let Ok(did) = Did::new(network, digest)
         {

@@ -19,8 +19,10 @@ use tonic::{Code, Status};
 /// Most DIDs that a caller may hide among, by asking for as many: a client that finds the width of its buckets asks for
 /// four times its own number.
 const K_MAX: u32 = 2_048;
-/// Longest bucket, in bytes of its heads and documents.
-const BUCKET_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest bucket, in bytes of its heads and documents: more than twice what that many holders take.
+const BUCKET_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Buckets made at once, of all callers: the other places of reads are for questions that are quick.
+pub(super) const BUCKETS_AT_ONCE: usize = 2;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +129,10 @@ fn documents(
             .map_err(|_| Status::from(Refused::internal()))?;
         // The empty one is known by its hash.
         let named = Hash::from_slice(&head.document_hash).filter(|hash| *hash != empty);
-        let document = named.map_or(Ok(None), |hash| ledger.storage.document(&hash));
-        let Some(document) = document.map_err(failed("resolve_bucket"))? else { continue };
+        let Some(named) = named else { continue };
+        let document = ledger.storage.document(&named).map_err(failed("resolve_bucket"))?;
+        // A bucket with one missing would be taken for a lie.
+        let document = document.ok_or_else(|| Status::from(Refused::internal()))?;
         bytes = bytes.saturating_add(document.encoded_len());
         if bytes > bytes_max {
             return Ok(None);

@@ -50,7 +50,14 @@ impl DidResolver for Api {
         let request = request.into_inner();
         self.tip_at(request.min_height).await?;
         let ledger = self.ledger.clone();
-        self.blocking(move || bucket::serve(&ledger, &request)).await?.map(Response::new)
+        // Before the turn among all reads, so that many who ask for buckets wait for each other alone.
+        let turn = self.room.buckets.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Status::from(Refused::internal()))?;
+        let serve = move || {
+            let _turn = turn;
+            bucket::serve(&ledger, &request)
+        };
+        self.blocking(serve).await?.map(Response::new)
     }
 }
 
