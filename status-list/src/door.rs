@@ -95,7 +95,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// Keeps it, unless the turn went on while it was made.
     fn put(&mut self, question: Question, turn: u64, made: Arc<Made>) {
+        if self.all.iter().any(|(_, of, _)| *of > turn) {
+            return;
+        }
         self.all.retain(|(other, of, _)| *of == turn && *other != question);
         self.bytes = self.all.iter().map(|(_, _, made)| made.body.len()).sum();
         self.bytes += made.body.len();

@@ -266,7 +266,12 @@ fn what_is_kept_is_the_newest_within_both_bounds() {
             kept.put(question(height), 1, Arc::new(made));
         }
         assert_eq!((kept.all.len(), kept.bytes), (expected, expected * bytes));
-        assert_eq!(kept.all.back().unwrap().0, question(2 * KEPT_MAX as u64 - 1));
+        let newest = question(2 * KEPT_MAX as u64 - 1);
+        assert_eq!(kept.all.back().unwrap().0, newest);
+        // What was slow to be made is of a turn that is over, and pushes nothing out.
+        let slow = kept.all.back().unwrap().2.clone();
+        kept.put(question(0), 0, slow);
+        assert_eq!((kept.all.len(), kept.all.back().unwrap().0), (expected, newest));
     }
 }
 
