@@ -14,7 +14,7 @@ use sillok_client::verify::{Answer, Asked, Policy, Resolution, Verifier, VerifyE
 use sillok_did_method::{
     ASSERTION_METHOD, AUTHENTICATION, CAPABILITY_INVOCATION, Did, SUBMIT, format_datetime,
 };
-use sillok_ledger::light::TrustedHeader;
+use sillok_ledger::light::{self, TrustedHeader};
 use sillok_ledger::proof::value_hash;
 use sillok_ledger::{default_parameters, header_hash, organization_digest};
 use sillok_proto::{Hash, encode, v1};
@@ -163,7 +163,7 @@ struct Case {
 }
 
 /// The name of the rule that an error is about: that of the innermost variant.
-fn reason(error: &impl Debug) -> String {
+fn reason<E: Debug>(error: &E) -> String {
     let text = format!("{error:?}");
     let inner = text.rsplit("source: ").next().unwrap_or(&text);
     let end = inner.find([' ', '{', ')']).unwrap_or(inner.len());
@@ -408,6 +408,99 @@ fn forks(world: &World) -> Vec<Value> {
     vec![world.resolved(same, &answer(3)), world.resolved(next, &answer(4))]
 }
 
+// ------------------------------------------------------------------------------- a change of validators
+
+/// The same network five blocks later: an operator has named a new validator key, which took over.
+fn rekeyed(world: &World) -> MemoryNetwork {
+    let mut network = world.network.clone();
+    let operator = organization(NETWORK, "vectors/operator/1").did;
+    let governance = key(KeyAlgorithm::Ed25519, "vectors/operator/1/governance");
+    let fresh = key(KeyAlgorithm::Ed25519, "vectors/operator/1/validator/2");
+    network.add_validator_key(fresh.clone());
+    let point = <[u8; 32]>::try_from(fresh.public().point.as_slice()).unwrap();
+    let draft = OperationDraft::rekey(&operator, &point);
+    commit(&mut network, &world.ministry, draft, &[&governance]);
+    let header = network.tip().header.clone();
+    let draft =
+        OperationDraft::join(&operator, fresh.public(), header.height, &header_hash(&header));
+    commit(&mut network, &world.ministry, draft, &[&fresh]);
+    for _ in 0..3 {
+        let time_ms = network.tip().header.time_ms + 1_000;
+        network.commit(time_ms, &[]).unwrap();
+    }
+    network
+}
+
+/// Bundles that lead from the genesis, or from a header verified before, to a new set; and those that do not.
+fn trust_bundles(world: &World) -> Vec<Value> {
+    let network = rekeyed(world);
+    let honest = network.trust_bundle(0);
+    assert_eq!(honest.light_blocks.len(), 2, "one change, and the last block");
+    let with = |change: &dyn Fn(&mut Vec<v1::LightBlock>)| {
+        let mut bundle = honest.clone();
+        change(&mut bundle.light_blocks);
+        bundle
+    };
+    let block = |height: u64| v1::LightBlock {
+        signed_header: network.signed_header(height).cloned(),
+        next_validators: network.set(height + 1).cloned(),
+    };
+    let strangers = network_of_strangers();
+    let cases = [
+        ("a change of validators", 0, honest.clone(), "verified"),
+        ("the same from a header verified before", 6, honest.clone(), "verified"),
+        ("the change left out", 0, with(&|blocks| drop(blocks.remove(0))), "WrongValidatorSet"),
+        ("no light block", 0, with(&|blocks| blocks.clear()), "Empty"),
+        ("a height twice", 0, with(&|blocks| blocks.insert(1, blocks[0].clone())), "Order"),
+        ("a light block that changes nothing", 0, with(&|b| b.insert(0, block(2))), "NotAChange"),
+        (
+            "another set beside the header",
+            0,
+            with(&|blocks| blocks[0].next_validators = Some(strangers.clone())),
+            "NextValidators",
+        ),
+        (
+            "no set beside the header",
+            0,
+            with(&|blocks| blocks[0].next_validators = None),
+            "NextValidators",
+        ),
+        (
+            "an older header than was seen",
+            6,
+            v1::TrustBundle { light_blocks: vec![block(4)] },
+            "Rollback",
+        ),
+    ];
+    let made = cases.into_iter().map(|(name, from, bundle, expected)| {
+        let chain = world.network.chain();
+        let period = chain.parameters().trusting_period_ms;
+        let now_ms = START_MS + 12_000;
+        let verdict = light::follow(chain.hash(), &world.trusted(from), &bundle, now_ms, period);
+        let outcome = verdict.as_ref().map_or_else(reason, |_| "verified".to_owned());
+        assert_eq!(outcome, expected, "{name}: {verdict:?}");
+        let mut case = json!({
+            "name": name,
+            "trusted_height": from,
+            "now_ms": now_ms,
+            "trust_bundle": hex::encode(encode(&bundle)),
+            "outcome": outcome,
+        });
+        if let Ok(trusted) = verdict {
+            case["height"] = trusted.height.into();
+            case["header_hash"] = trusted.header_hash.to_string().into();
+            case["next_validator_set_hash"] =
+                sillok_ledger::validator_set_hash(&trusted.next_validators).to_string().into();
+        }
+        case
+    });
+    made.collect()
+}
+
+fn network_of_strangers() -> v1::ValidatorSet {
+    network("strangers").0.chain().validators().clone()
+}
+
 /// Transactions in their blocks.
 fn receipts(world: &World) -> Vec<Value> {
     let honest = world.network.receipt(&world.create_id).unwrap().clone();
@@ -498,6 +591,7 @@ fn the_golden_answers_have_their_verdicts() {
         "max_age_ms": sillok_client::verify::MAX_AGE_MS,
         "headers": headers,
         "resolve": cases,
+        "trust_bundles": trust_bundles(&world),
         "receipts": receipts(&world),
         "history_proofs": histories(&world),
     });

@@ -52,5 +52,18 @@ class Node:
         if version is not None:
             request.version_id = str(version)
         answer = self.resolver.Resolve(request, timeout=TIMEOUT_S)
-        verifier = Verifier(genesis, TrustedHeader.genesis(genesis), now_ms(), min_height=min_height)
+        verifier = self.verifier(genesis, answer.proof.signed_header.header, min_height)
         return verifier.resolution(did, Asked(version=version), answer)
+
+    def verifier(
+        self, genesis: record.Genesis, header: record.Header, min_height: int = 0
+    ) -> Verifier:
+        """A verifier that starts at the genesis, and follows the changes of validators if `header` names another set."""
+        verifier = Verifier(genesis, TrustedHeader.genesis(genesis), now_ms(), min_height=min_height)
+        while header.validator_set_hash != hash_message("validator-set", verifier.trusted.next_validators):
+            before = verifier.trusted.height
+            request = api.GetTrustBundleRequest(from_height=before)
+            bundle = self.ledger.GetTrustBundle(request, timeout=TIMEOUT_S)
+            if verifier.follow(bundle).height == before:
+                break
+        return verifier

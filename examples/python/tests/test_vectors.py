@@ -261,6 +261,20 @@ def test_a_bit_of_an_honest_answer_changed_anywhere_is_noticed() -> None:
     assert refusals > len(honest) // 3 * 9 // 10
 
 
+@pytest.mark.parametrize("case", ANSWERS["trust_bundles"], ids=lambda case: case["name"])
+def test_a_trust_bundle_leads_to_the_validators_in_force(case: dict[str, Any]) -> None:
+    check = Verifier(answers_genesis(), trusted_at(case["trusted_height"]), case["now_ms"])
+    before = check.trusted
+    bundle = decode(record.TrustBundle, bytes.fromhex(case["trust_bundle"]))
+    assert outcome_of(lambda: check.follow(bundle)) == case["outcome"]
+    if case["outcome"] != "verified":
+        assert check.trusted == before
+        return
+    trusted = check.trusted
+    assert (trusted.height, trusted.header_hash.hex()) == (case["height"], case["header_hash"])
+    assert hash_message("validator-set", trusted.next_validators).hex() == case["next_validator_set_hash"]
+
+
 @pytest.mark.parametrize("case", ANSWERS["receipts"], ids=lambda case: case["name"])
 def test_a_receipt_proves_that_a_transaction_was_ordered(case: dict[str, Any]) -> None:
     check = Verifier(answers_genesis(), trusted_at(0), ANSWERS["resolve"][0]["now_ms"])
