@@ -7,6 +7,7 @@
 //! Deliberately absent: how much room there is, and what becomes of a transaction that is refused.
 
 use crate::CheckedTransaction;
+use sha2::{Digest as _, Sha256};
 use sillok_did_method::{CheckedOperation, Enrollment, EntryState};
 use sillok_proto::Hash;
 use std::collections::BTreeMap;
@@ -69,6 +70,19 @@ const fn is_loss(operation: &CheckedOperation, change: Option<&Enrollment>) -> b
         | CheckedOperation::PublishType(_)
         | CheckedOperation::CreateList(_) => false,
     }
+}
+
+/// Where a submitter stands in each turn, in the block on this parent: by a hash that nobody can choose.
+///
+/// By the digest of its DID the same submitters would stand first in every block. Where a block has room for fewer than
+/// there are submitters, the last of them would wait for ever, and who looks for a DID with a low digest would be before
+/// all others.
+#[must_use]
+pub fn place_in_turn(parent: &Hash, submitter: &Hash) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update(parent.0);
+    hasher.update(submitter.0);
+    Hash(hasher.finalize().into())
 }
 
 /// The indexes of transactions of these submitters in the order in which they are tried: one of every submitter in turn,

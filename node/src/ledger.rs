@@ -442,8 +442,11 @@ impl Ledger {
         let tip = self.tip();
         let state = self.storage.at(tip.height());
         let bytes_max = usize::try_from(tip.parameters.block_bytes_max).unwrap_or(usize::MAX);
-        let mut candidates =
-            if empty { Vec::new() } else { self.mempool().candidates(bytes_max, left_out) };
+        let mut candidates = if empty {
+            Vec::new()
+        } else {
+            self.mempool().candidates(&tip.hash, bytes_max, left_out)
+        };
         let run = |candidates: &[Pending]| {
             #[cfg(feature = "testing")]
             self.panic_if_faulty(candidates.iter().map(|one| &one.checked.leaf.id));

@@ -6,7 +6,7 @@
 //! the pool passed `ledger::admit` on some committed state, and passes it again in the block.
 
 use sillok_ledger::CheckedTransaction;
-use sillok_ledger::lane::{LOSS_PART, Lane};
+use sillok_ledger::lane::{LOSS_PART, Lane, place_in_turn};
 use sillok_proto::{Hash, v1};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -254,36 +254,44 @@ impl Mempool {
         Some(pending)
     }
 
-    /// Candidates for a block: of each lane as many as can fit into `bytes_max`, one of each submitter in turn, without
-    /// those in `left_out`. Their order does not say which lane each is of: one of each submitter in turn again, each
-    /// submitter's in order of arrival.
+    /// Candidates for a block on `parent`: of each lane as many as can fit into `bytes_max`, one of each submitter in turn,
+    /// without those in `left_out`. Their order does not say which lane each is of: one of each submitter in turn again,
+    /// each submitter's in order of arrival, and within a turn in an order that is another on each parent.
     #[must_use]
-    pub fn candidates(&self, bytes_max: usize, left_out: &BTreeSet<Hash>) -> Vec<Pending> {
+    pub fn candidates(
+        &self,
+        parent: &Hash,
+        bytes_max: usize,
+        left_out: &BTreeSet<Hash>,
+    ) -> Vec<Pending> {
+        // By place in a turn.
         let mut chosen: BTreeMap<Hash, Vec<(u64, &Pending)>> = BTreeMap::new();
         for lane in [Lane::Loss, Lane::General] {
             let of_lane = self.queues.iter().filter(|((of, _), _)| *of == lane);
-            let mut queues: Vec<_> =
-                of_lane.map(|((_, submitter), queue)| (submitter, queue.iter())).collect();
+            let mut queues: Vec<_> = of_lane
+                .map(|((_, submitter), queue)| (place_in_turn(parent, submitter), queue.iter()))
+                .collect();
+            queues.sort_unstable_by_key(|(place, _)| *place);
             let mut bytes = 0_usize;
             while !queues.is_empty() {
-                queues.retain_mut(|(submitter, queue)| {
+                queues.retain_mut(|(place, queue)| {
                     let Some((arrival, pending)) = queue.next() else { return false };
                     if !left_out.contains(&pending.id()) {
                         bytes = bytes.saturating_add(pending.checked.size_bytes);
-                        chosen.entry(**submitter).or_default().push((*arrival, pending));
+                        chosen.entry(*place).or_default().push((*arrival, pending));
                     }
                     bytes <= bytes_max
                 });
             }
         }
-        let mut turns: Vec<(usize, Hash, &Pending)> = Vec::new();
-        for (submitter, mut queue) in chosen {
+        let mut turns: Vec<(usize, &Pending)> = Vec::new();
+        for mut queue in chosen.into_values() {
             queue.sort_unstable_by_key(|(arrival, _)| *arrival);
-            let turn = |(turn, (_, pending))| (turn, submitter, pending);
-            turns.extend(queue.into_iter().enumerate().map(turn));
+            turns.extend(queue.into_iter().map(|(_, pending)| pending).enumerate());
         }
-        turns.sort_unstable_by_key(|(turn, submitter, _)| (*turn, *submitter));
-        turns.into_iter().map(|(_, _, pending)| pending.clone()).collect()
+        // Stable: within a turn by place.
+        turns.sort_by_key(|(turn, _)| *turn);
+        turns.into_iter().map(|(_, pending)| pending.clone()).collect()
     }
 
     /// What a change of these DIDs may have made inadmissible.
@@ -380,6 +388,15 @@ mod tests {
         count
     }
 
+    /// A parent on which the first submitter stands before the second.
+    fn parent() -> Hash {
+        let stands_first = |parent: &Hash| {
+            let [first, second] = [1, 2].map(|one| place_in_turn(parent, &Hash([one; 32])));
+            first < second
+        };
+        (0..=255).map(|n| Hash([n; 32])).find(stands_first).unwrap()
+    }
+
     fn ids(chosen: &[Pending]) -> Vec<(u8, u8)> {
         chosen.iter().map(|one| (one.id().0[1], one.id().0[0])).collect()
     }
@@ -395,7 +412,8 @@ mod tests {
         assert_eq!(pool.insert(pending(2, 0, 9)), Ok(true));
         assert_eq!(pool.insert(pending(2, 0, 9)), Ok(false), "the same again is no error");
         // Each submitter in turn, so the flood of the first waits for the second.
-        assert_eq!(ids(&pool.candidates(10_000, &BTreeSet::new()))[..2], [(1, 0), (2, 0)]);
+        let chosen = ids(&pool.candidates(&parent(), 10_000, &BTreeSet::new()));
+        assert_eq!(chosen[..2], [(1, 0), (2, 0)]);
         // And at its share it may still report a loss, one for now.
         assert_eq!(pool.insert(loss(1, 9)), Ok(true));
         let refused = Err(PoolError::SubmitterShare { lane: Lane::Loss, count: 1 });
@@ -458,9 +476,29 @@ mod tests {
         pool.insert(loss(2, 0)).unwrap();
         pool.insert(pending(2, 1, 9)).unwrap();
         // Room for five of each lane, and a loss stands behind fifty others of its submitter.
-        let chosen = ids(&pool.candidates(450, &BTreeSet::new()));
+        let chosen = ids(&pool.candidates(&parent(), 450, &BTreeSet::new()));
         let expected = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (1, 3), (1, 50)];
         assert_eq!(chosen, expected);
+    }
+
+    /// Three submitters never run out, and a block has room for one: whoever wrote the DIDs, none of them waits for ever.
+    #[test]
+    fn a18_where_a_block_has_less_room_than_there_are_submitters_each_is_first_now_and_then() {
+        let mut pool = Mempool::new(LIMITS);
+        for submitter in 1..=3 {
+            for nth in 0..2 {
+                pool.insert(pending(submitter, nth, 9)).unwrap();
+            }
+        }
+        let mut first: BTreeMap<u8, usize> = BTreeMap::new();
+        for height in 0..60 {
+            let chosen = ids(&pool.candidates(&Hash([height; 32]), 10_000, &BTreeSet::new()));
+            assert_eq!(chosen.len(), 6);
+            let turns: Vec<u8> = chosen.iter().map(|(_, nth)| *nth).collect();
+            assert_eq!(turns, [0, 0, 0, 1, 1, 1], "in turns");
+            *first.entry(chosen[0].0).or_default() += 1;
+        }
+        assert!(first.len() == 3 && first.values().all(|times| *times > 5), "{first:?}");
     }
 
     #[test]
@@ -470,8 +508,8 @@ mod tests {
             pool.insert(pending(1, nth, 9)).unwrap();
         }
         let left_out = BTreeSet::from([pending(1, 0, 9).id()]);
-        assert_eq!(ids(&pool.candidates(10_000, &left_out)), [(1, 1), (1, 2), (1, 3)]);
-        assert_eq!(pool.candidates(150, &BTreeSet::new()).len(), 2);
+        assert_eq!(ids(&pool.candidates(&parent(), 10_000, &left_out)), [(1, 1), (1, 2), (1, 3)]);
+        assert_eq!(pool.candidates(&parent(), 150, &BTreeSet::new()).len(), 2);
     }
 
     #[test]

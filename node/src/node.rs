@@ -564,7 +564,9 @@ async fn pass_on(ledger: Arc<Ledger>, network: NetworkHandle, stop: watch::Recei
         }
         ledger.note_pending();
         // Only what waited a whole turn: the rest is on its way.
-        let candidates = ledger.mempool().candidates(TRANSACTION_BYTES_MAX, &BTreeSet::new());
+        let parent = ledger.tip().hash;
+        let candidates =
+            ledger.mempool().candidates(&parent, TRANSACTION_BYTES_MAX, &BTreeSet::new());
         let still: BTreeSet<_> = candidates.iter().map(crate::mempool::Pending::id).collect();
         for pending in
             candidates.iter().filter(|one| waiting.contains(&one.id())).take(PASSED_ON_MAX)

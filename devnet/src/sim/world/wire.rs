@@ -153,7 +153,9 @@ impl World {
         self.after(PASS_ON_US, Happening::PassOn { node, life });
         let Some(running) = &mut self.nodes[node].running else { return };
         running.ledger().note_pending();
-        let candidates = running.ledger().mempool().candidates(512 * 1024, &BTreeSet::new());
+        let parent = running.ledger().tip().hash;
+        let candidates =
+            running.ledger().mempool().candidates(&parent, 512 * 1024, &BTreeSet::new());
         let still: BTreeSet<Hash> = candidates.iter().map(Pending::id).collect();
         let before = std::mem::replace(&mut running.waiting, still);
         for pending in candidates.iter().filter(|one| before.contains(&one.id())).take(50) {
