@@ -16,7 +16,7 @@ use crate::{
     AdmissionError, BlockError, Chain, CheckedTransaction, Outcome, StateFault, StateView,
 };
 use sillok_proto::v1;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A block the proposer made, and the candidates it left out with the rule each breaks.
 #[derive(Debug, Clone)]
@@ -62,9 +62,9 @@ pub fn build_block<'c, S: StateView + NodeReader>(
         refused: Vec::new(),
     };
     let mut trial = begin();
+    // What the trial refuses, without those that stand before it, may be right in its place.
     let kept = if trial.is_room_for_all() { BTreeMap::new() } else { trial.try_losses()? };
     let mut builder = begin();
-    builder.refused = trial.refused;
     builder.take_all(kept)?;
     let outcome = builder.run.finish(proposer)?;
     let transactions = builder.taken.iter().filter_map(|index| candidates.get(*index));
@@ -173,13 +173,11 @@ impl<S: StateView + NodeReader> Builder<'_, '_, S> {
 
     /// Takes candidates in their order, keeping room for those that have it.
     fn take_all(&mut self, mut kept: BTreeMap<usize, Room>) -> Result<(), StateFault> {
-        let known: BTreeSet<usize> = self.refused.iter().map(|(index, _)| *index).collect();
         let mut for_losses = kept.values().fold(Room::default(), |all, one| all.plus(*one));
         for (index, (_, checked)) in self.candidates.iter().enumerate() {
             let own = kept.remove(&index);
             for_losses = for_losses.minus(own.unwrap_or_default());
-            let has_room = own.is_some() || self.is_room_for(checked, for_losses);
-            if has_room && !known.contains(&index) {
+            if own.is_some() || self.is_room_for(checked, for_losses) {
                 self.take(index, checked)?;
             }
         }

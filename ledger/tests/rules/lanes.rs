@@ -111,12 +111,26 @@ fn a_block_keeps_the_order_of_a_submitter_across_lanes() {
     let built = world.build(&candidates, world.next_time_ms(STEP_MS));
     assert_eq!(built.block.transactions[..2], [change, lost]);
     assert_eq!(built.block.transactions.len(), 4, "two large ones have room");
-    // The same loss twice: found by the trial, and told once.
+    // The same loss twice: tried, run in its place, and told once.
     let refused = |built: &Built| -> Vec<(usize, &str)> {
         built.refused.iter().map(|(index, error)| (*index, error.code())).collect()
     };
     assert_eq!(refused(&built), [(2, "ALREADY")]);
     assert_eq!(refused(&built), refused(&room_for_all));
+    world.commit(&built);
+    assert_eq!(world.device_of("bob"), None);
+}
+
+/// The trial runs losses without what stands before them: what it refuses is refused in its place or not at all.
+#[test]
+fn a_loss_is_judged_in_its_place_and_not_by_the_trial() {
+    let mut world = small_network();
+    let mut candidates =
+        vec![world.transaction(&created("bob")), world.transaction(&take_away("bob"))];
+    candidates.extend((0..3).map(|nth| world.transaction(&large(nth))));
+    let built = world.build(&candidates, world.next_time_ms(STEP_MS));
+    assert_eq!(built.refused, vec![]);
+    assert_eq!(built.block.transactions[..2], candidates[..2]);
     world.commit(&built);
     assert_eq!(world.device_of("bob"), None);
 }
