@@ -6,7 +6,7 @@
 
 mod build;
 
-pub use build::{Built, build_block};
+pub use build::{Built, build_block, build_in_order};
 
 use crate::admit::{self, Effects, Frame, Replay, SignatureVerifier};
 use crate::governance::GovernanceEvent;

@@ -85,7 +85,7 @@ pub use certificate::{
 };
 pub use error::{AdmissionError, BlockError, Retry, StatusError};
 #[cfg(feature = "tree")]
-pub use execute::{Built, Outcome, build_block, execute_block};
+pub use execute::{Built, Outcome, build_block, build_in_order, execute_block};
 pub use genesis::{Chain, GenesisError, GenesisState, default_parameters, organization_digest};
 pub use governance::{GovernanceEvent, MEMBERSHIP_DELAY};
 pub use lane::Lane;

@@ -52,25 +52,32 @@ pub fn build_block<'c, S: StateView + NodeReader>(
 ) -> Result<Built, BlockError> {
     check_origin(tip, time_ms, proposer)?;
     let candidates: Vec<Candidate<'c>> = candidates.into_iter().collect();
-    let room = Room::of_block(&tip.parameters);
-    let begin = || Builder {
-        candidates: &candidates,
-        room,
-        used: Room { bytes: HEADER_BYTES_MAX, ..Room::default() },
-        run: Run::new(chain, tip, state, verifier, time_ms),
-        taken: Vec::new(),
-        refused: Vec::new(),
-    };
+    let begin = || Builder::new(&candidates, Run::new(chain, tip, state, verifier, time_ms));
     let mut trial = begin();
     // What the trial refuses, without those that stand before it, may be right in its place.
     let kept = if trial.is_room_for_all() { BTreeMap::new() } else { trial.try_losses()? };
-    let mut builder = begin();
-    builder.take_all(kept)?;
-    let outcome = builder.run.finish(proposer)?;
-    let transactions = builder.taken.iter().filter_map(|index| candidates.get(*index));
-    let transactions = transactions.map(|(transaction, _)| (*transaction).clone()).collect();
-    let block = v1::Block { header: Some(outcome.header.clone()), transactions };
-    Ok(Built { block, outcome, refused: builder.refused })
+    begin().build(kept, proposer)
+}
+
+/// The same without room kept for losses: each candidate is run after those before it, whatever stands behind it. So of
+/// candidates of which one cannot be run at all, each prefix that holds it fails, and none that does not.
+///
+/// # Errors
+///
+/// As [`build_block`].
+pub fn build_in_order<'c, S: StateView + NodeReader>(
+    chain: &Chain,
+    tip: &Tip,
+    state: &S,
+    verifier: &dyn SignatureVerifier,
+    time_ms: u64,
+    proposer: &[u8],
+    candidates: impl IntoIterator<Item = (&'c v1::Transaction, &'c CheckedTransaction)>,
+) -> Result<Built, BlockError> {
+    check_origin(tip, time_ms, proposer)?;
+    let candidates: Vec<Candidate<'c>> = candidates.into_iter().collect();
+    let builder = Builder::new(&candidates, Run::new(chain, tip, state, verifier, time_ms));
+    builder.build(BTreeMap::new(), proposer)
 }
 
 type Candidate<'c> = (&'c v1::Transaction, &'c CheckedTransaction);
@@ -144,7 +151,23 @@ struct Builder<'a, 'c, S: StateView + NodeReader> {
     refused: Vec<(usize, AdmissionError)>,
 }
 
-impl<S: StateView + NodeReader> Builder<'_, '_, S> {
+impl<'a, 'c, S: StateView + NodeReader> Builder<'a, 'c, S> {
+    fn new(candidates: &'a [Candidate<'c>], run: Run<'a, S>) -> Self {
+        let room = Room::of_block(&run.tip.parameters);
+        let used = Room { bytes: HEADER_BYTES_MAX, ..Room::default() };
+        Self { candidates, room, used, run, taken: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Takes what there is room for, and makes the block.
+    fn build(mut self, kept: BTreeMap<usize, Room>, proposer: &[u8]) -> Result<Built, BlockError> {
+        self.take_all(kept)?;
+        let outcome = self.run.finish(proposer)?;
+        let transactions = self.taken.iter().filter_map(|index| self.candidates.get(*index));
+        let transactions = transactions.map(|(transaction, _)| (*transaction).clone()).collect();
+        let block = v1::Block { header: Some(outcome.header.clone()), transactions };
+        Ok(Built { block, outcome, refused: self.refused })
+    }
+
     fn is_room_for_all(&self) -> bool {
         let all = self.candidates.iter().fold(self.used, |all, (_, one)| all.plus(Room::of(one)));
         self.room.holds(all)

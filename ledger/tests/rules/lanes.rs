@@ -134,3 +134,23 @@ fn a_loss_is_judged_in_its_place_and_not_by_the_trial() {
     world.commit(&built);
     assert_eq!(world.device_of("bob"), None);
 }
+
+/// Whoever looks for the one that cannot be run asks shorter and shorter lists: more behind it must not put it out.
+#[test]
+fn without_lanes_what_stands_behind_changes_nothing_of_what_stands_before() {
+    let mut world = small_network();
+    let mut losses = losses(&mut world, 1_700);
+    let mut candidates: Vec<v1::Transaction> =
+        (0..2).map(|nth| world.transaction(&large(nth))).collect();
+    candidates.append(&mut losses);
+    let time_ms = world.next_time_ms(STEP_MS);
+    let all = world.build_in_order(&candidates, time_ms).block.transactions;
+    for count in [1, 2, 50, 1_000] {
+        let block = world.build_in_order(&candidates[..count], time_ms).block;
+        assert_eq!(block.transactions, all[..block.transactions.len()], "{count}");
+    }
+    assert_eq!(all[..2], candidates[..2]);
+    // With them the second large one has room only while nothing waits behind it.
+    assert_eq!(world.build(&candidates[..2], time_ms).block.transactions, candidates[..2]);
+    assert_ne!(world.build(&candidates, time_ms).block.transactions[..2], candidates[..2]);
+}

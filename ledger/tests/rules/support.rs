@@ -15,7 +15,7 @@ use sillok_ledger::tree::{self, NodeReader};
 use sillok_ledger::{
     AdmissionError, BlockError, Built, Chain, Changes, CheckedTransaction, Frame, Outcome,
     SignatureVerifier, StateFault, StateView, Tip, TransactionLeaf, TreeKey, VerifyEach, admit,
-    build_block, default_parameters, execute_block, organization_digest,
+    build_block, build_in_order, default_parameters, execute_block, organization_digest,
 };
 use sillok_proto::{Hash, v1};
 use std::collections::BTreeMap;
@@ -380,6 +380,24 @@ impl World {
             .map(|one| CheckedTransaction::check(self.chain.hash(), one).unwrap())
             .collect();
         build_block(
+            &self.chain,
+            &self.tip,
+            &self.state,
+            self.verifier(),
+            time_ms,
+            &self.proposer(),
+            transactions.iter().zip(&checked),
+        )
+        .unwrap()
+    }
+
+    /// The same without room kept for losses.
+    pub(crate) fn build_in_order(&self, transactions: &[v1::Transaction], time_ms: u64) -> Built {
+        let checked: Vec<CheckedTransaction> = transactions
+            .iter()
+            .map(|one| CheckedTransaction::check(self.chain.hash(), one).unwrap())
+            .collect();
+        build_in_order(
             &self.chain,
             &self.tip,
             &self.state,
