@@ -89,6 +89,12 @@ pub enum Verdict {
     /// The parts beside the header are not the ones it commits to: the transactions root, or a hash of a document or
     /// private content, differs. The header may still be good; whoever handed us these bytes changed them.
     Altered,
+    /// The state could not be read, so it is not known. Nothing is said of the block: who refuses a block for its own disk
+    /// makes others believe that builds differ.
+    NotJudged {
+        /// What the disk said, for the operator.
+        reason: String,
+    },
     /// A rule is broken, or execution gives other roots than the header's.
     Invalid {
         /// Which rule, for the operator.

@@ -647,16 +647,26 @@ impl Host {
         if self.certified.as_ref().is_some_and(|certified| certified.request == Some(request)) {
             return self.on_certified_verdict(verdict);
         }
-        if verdict != Verdict::Valid {
-            // The proposal stays unfed, and the propose timeout makes the core prevote nil (Tendermint, line 57).
-            if let Some((header, round)) = self.waiting.refuse(request)
-                && verdict != Verdict::Altered
-            {
-                self.effects.refuse(self.start.height, round, header);
-                self.builds.judged_here(header, false);
-                self.say_if_builds_differ(header);
+        // But for a valid one the proposal stays unfed, and the propose timeout makes the core prevote nil (Tendermint,
+        // line 57).
+        match verdict {
+            Verdict::Valid => {}
+            Verdict::Altered => {
+                self.waiting.refuse(request);
+                return Ok(());
             }
-            return Ok(());
+            Verdict::NotJudged { .. } => {
+                self.waiting.forget(request);
+                return Ok(());
+            }
+            Verdict::Invalid { .. } => {
+                if let Some((header, round)) = self.waiting.refuse(request) {
+                    self.effects.refuse(self.start.height, round, header);
+                    self.builds.judged_here(header, false);
+                    self.say_if_builds_differ(header);
+                }
+                return Ok(());
+            }
         }
         let Some((value, proposals)) = self.waiting.accept(request) else { return Ok(()) };
         self.blocks.insert(value.id, value.block.clone());
@@ -1205,6 +1215,8 @@ impl Host {
                 self.distrust(peer);
                 self.pursue_sync()
             }
+            // The shell ends the process before it says so; the block is asked for again.
+            Verdict::NotJudged { .. } => self.pursue_sync(),
             Verdict::Invalid { reason } => {
                 Err(HaltReason::CertifiedBlockInvalid { height, header_hash: value.id, reason })
             }

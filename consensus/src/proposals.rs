@@ -91,6 +91,13 @@ impl WaitingProposals {
         Some((*header, round_number(candidate.proposals.first()?.round)))
     }
 
+    /// There was no verdict: the same bytes are executed again when they come again.
+    pub(crate) fn forget(&mut self, request: ValidationId) {
+        for candidate in self.by_header.values_mut() {
+            candidate.variants.retain(|variant| variant.request != request);
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -333,6 +333,27 @@ fn invalid() -> Verdict {
     Verdict::Invalid { reason: "another root".to_owned() }
 }
 
+fn not_judged() -> Verdict {
+    Verdict::NotJudged { reason: "the disk failed".to_owned() }
+}
+
+/// A disk that fails says nothing of a block: neither to others, nor that builds differ, nor for the next time.
+#[test]
+fn who_cannot_judge_a_block_says_nothing_of_it_and_judges_it_when_it_comes_again() {
+    let (mut host, actions, header) = judged(not_judged());
+    assert!(votes(&actions).is_empty() && differing(&actions).is_empty());
+    for by in [0, 2] {
+        let actions = host.handle(prevote(by, 0, Some(header)), NOW_MS);
+        assert!(differing(&actions).is_empty(), "two who accept it contradict nobody");
+    }
+    let actions = host.handle(proposal(0, 0, None, block(0, NOW_MS)), NOW_MS);
+    let actions = host.handle(valid(requests(&actions)[0]), NOW_MS);
+    // With the two it is a polka.
+    let said =
+        [v1::VoteType::Precommit, v1::VoteType::Prevote].map(|kind| (kind, 0, header.to_vec()));
+    assert_eq!(votes(&actions), said);
+}
+
 #[test]
 fn who_finds_a_block_invalid_says_so_beside_its_vote() {
     let (_, actions, header) = judged(invalid());
@@ -347,7 +368,7 @@ fn who_finds_a_block_invalid_says_so_beside_its_vote() {
         .collect();
     assert_eq!(said, [refusal(US, 0, header)]);
     // Other bytes beside the header are the doing of whoever sent them, and nothing is said of the block.
-    for verdict in [Verdict::Altered, Verdict::Valid] {
+    for verdict in [Verdict::Altered, Verdict::Valid, not_judged()] {
         let (_, actions, _) = judged(verdict);
         let refuses = |action: &Action| {
             matches!(action, Action::Broadcast(message)

@@ -262,6 +262,7 @@ impl Application {
             Err(BlockError::State(fault)) if certified => {
                 return Err(StorageError::Io { reason: fault.reason }.into());
             }
+            Err(BlockError::State(fault)) => Verdict::NotJudged { reason: fault.reason },
             Err(error) if error.is_altered() => Verdict::Altered,
             Err(error) => Verdict::Invalid { reason: reason(&error) },
         };
@@ -286,8 +287,8 @@ impl Application {
         }
     }
 
-    /// After a decision.
-    fn end_height(&mut self, decided: &Hash, height: u64) {
+    /// After a decision that ordered these transactions.
+    fn end_height(&mut self, decided: &Hash, height: u64, ordered: &[Hash]) {
         let own = self.proposer;
         let blocks = std::mem::take(&mut self.blocks);
         for block in std::mem::take(&mut self.own).iter().filter(|block| *block != decided) {
@@ -296,6 +297,7 @@ impl Application {
             }
         }
         self.differing.clear();
+        self.suspects.ordered(ordered);
         if is(Mutant::SuspectsNotLeftOut) {
             return;
         }
@@ -330,6 +332,7 @@ impl Application {
                 error => ApplicationError::Execution { height, reason: reason(&error) },
             })?,
         };
+        let ordered: Vec<Hash> = outcome.transactions.iter().map(|leaf| leaf.id).collect();
         let tip = self.ledger.commit(&outcome, block, certificate, evidence)?;
         tracing::info!(
             event = "committed",
@@ -343,7 +346,7 @@ impl Application {
             tracing::warn!(event = "evidence", height, kind = ?piece, "a validator signed two things");
         }
         self.outcomes.clear();
-        self.end_height(&hash, height);
+        self.end_height(&hash, height, &ordered);
         // First, or the next height begins for what this block has just taken, and is empty.
         let pending = *self.ledger.watch_pending().borrow();
         Ok(vec![Event::TransactionsPending(pending), Event::Committed { next: height_start(&tip) }])

@@ -76,6 +76,7 @@ impl Suspects {
             };
             suspect.times = nth.saturating_add(1);
             suspect.fresh = false;
+            suspect.builders.clear();
             self.leave_out(*id, height.saturating_add(leave));
         }
     }
@@ -91,6 +92,14 @@ impl Suspects {
         }
     }
 
+    /// These are ordered, so nothing more is held against them.
+    pub(crate) fn ordered(&mut self, ids: &[Hash]) {
+        for id in ids {
+            self.by_id.remove(id);
+            self.left_out.remove(id);
+        }
+    }
+
     /// `height` is decided: who stayed away long enough comes back.
     pub(crate) fn decided(&mut self, height: u64, own: Option<&[u8]>, faulty_max: usize) {
         self.by_id.retain(|_, suspect| suspect.until > height);
@@ -99,6 +108,8 @@ impl Suspects {
         for (id, suspect) in &mut self.by_id {
             if suspect.fresh && suspect.failed_for_many(own, faulty_max) {
                 suspect.fresh = false;
+                // What failed before this leave is paid for: the next one takes more than f builders again.
+                suspect.builders.clear();
                 let leave = 1 + u64::from(id.0[0]) % SHORT_LEAVE;
                 leaving.push((*id, height.saturating_add(leave)));
             }
@@ -115,7 +126,11 @@ impl Suspects {
 
     fn suspect(&mut self, id: Hash, height: u64) -> &mut Suspect {
         if self.by_id.len() >= SUSPECTS_MAX && !self.by_id.contains_key(&id) {
-            self.by_id.clear();
+            // First those that only stood in blocks that failed: anybody can make such blocks of anything.
+            self.by_id.retain(|_, suspect| suspect.times > 0);
+            if self.by_id.len() >= SUSPECTS_MAX {
+                self.by_id.clear();
+            }
         }
         let suspect = self.by_id.entry(id).or_default();
         suspect.until = height.saturating_add(LAST_LEAVE);
@@ -234,6 +249,56 @@ mod tests {
             let ourselves = left_out(&[liars.as_slice(), &[9]].concat(), faulty_max);
             assert_eq!(ourselves, !liars.is_empty(), "a slow round of ours alone is nothing");
         }
+    }
+
+    /// A liar that fills the list with what failed in its blocks does not have the guilty one forgotten.
+    #[test]
+    fn what_builds_differ_on_is_not_forgotten_for_what_failed() {
+        let [guilty] = ids(&[[3, 9]])[..] else { panic!("one") };
+        let mut suspects = Suspects::default();
+        for height in [5, 100, 200, 300] {
+            suspects.builds_differ(&[guilty], height);
+            suspects.left_out.clear();
+        }
+        let many = |count: u32| -> Vec<Hash> {
+            let id = |nth: u32| {
+                let mut id = [9; 32];
+                id[..4].copy_from_slice(&nth.to_be_bytes());
+                Hash(id)
+            };
+            (0..count).map(id).collect()
+        };
+        suspects.failed(&many(25_000), &[1; 32], 301);
+        assert!(suspects.by_id.len() <= SUSPECTS_MAX);
+        suspects.builds_differ(&[guilty], 302);
+        assert!(suspects.given_up().contains(&guilty), "the fifth time, and not the first");
+    }
+
+    #[test]
+    fn what_is_ordered_is_no_suspect_any_more() {
+        let ids = ids(&[[3, 9], [4, 9]]);
+        let mut suspects = Suspects::default();
+        suspects.builds_differ(&ids, 5);
+        suspects.ordered(&ids[..1]);
+        assert_eq!(suspects.left_out().into_iter().collect::<Vec<_>>(), ids[1..]);
+        assert!(!suspects.by_id.contains_key(&ids[0]));
+    }
+
+    #[test]
+    fn after_a_leave_one_builder_alone_is_as_good_as_none() {
+        let [id] = ids(&[[3, 9]])[..] else { panic!("one") };
+        let mut suspects = Suspects::default();
+        for builder in 1..=3 {
+            suspects.failed(&[id], &[builder; 32], 5);
+        }
+        suspects.decided(5, None, 1);
+        let back = 6 + away(&mut suspects, id, 6);
+        suspects.failed(&[id], &[1; 32], back);
+        suspects.decided(back, None, 1);
+        assert!(suspects.left_out().is_empty());
+        suspects.failed(&[id], &[2; 32], back + 1);
+        suspects.decided(back + 1, None, 1);
+        assert_eq!(suspects.left_out().len(), 1);
     }
 
     #[test]
