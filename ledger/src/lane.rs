@@ -7,9 +7,8 @@
 //! Deliberately absent: how much room there is, and what becomes of a transaction that is refused.
 
 use crate::CheckedTransaction;
-use sha2::{Digest as _, Sha256};
 use sillok_did_method::{CheckedOperation, Enrollment, EntryState};
-use sillok_proto::Hash;
+use sillok_proto::{Hash, Tag};
 use std::collections::BTreeMap;
 
 /// One part of this many of a block, and of a mempool, is kept for the lane of losses.
@@ -72,17 +71,14 @@ const fn is_loss(operation: &CheckedOperation, change: Option<&Enrollment>) -> b
     }
 }
 
-/// Where a submitter stands in each turn, in the block on this parent: by a hash that nobody can choose.
+/// Where a submitter stands in each turn, in the block on this parent: by a hash that is drawn anew for every block.
 ///
 /// By the digest of its DID the same submitters would stand first in every block. Where a block has room for fewer than
 /// there are submitters, the last of them would wait for ever, and who looks for a DID with a low digest would be before
-/// all others.
+/// all others. The parent is known only when it is decided, so no DID is good for more than one block (decision 33).
 #[must_use]
 pub fn place_in_turn(parent: &Hash, submitter: &Hash) -> Hash {
-    let mut hasher = Sha256::new();
-    hasher.update(parent.0);
-    hasher.update(submitter.0);
-    Hash(hasher.finalize().into())
+    Tag::Turn.hash(&[&parent.0, &submitter.0])
 }
 
 /// The indexes of transactions of these submitters in the order in which they are tried: one of every submitter in turn,

@@ -266,8 +266,14 @@ impl Application {
             Err(error) if error.is_altered() => Verdict::Altered,
             Err(error) => Verdict::Invalid { reason: reason(&error) },
         };
-        if verdict != Verdict::Valid {
-            tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
+        match &verdict {
+            Verdict::Valid => {}
+            Verdict::NotJudged { reason } => {
+                tracing::error!(event = "not_judged", block = %hash, err = %reason, "the state cannot be read, so nothing is said of a proposed block; look at the disk");
+            }
+            Verdict::Altered | Verdict::Invalid { .. } => {
+                tracing::warn!(event = "refused", block = %hash, verdict = ?verdict, "a proposed block was refused");
+            }
         }
         Ok(Event::Validated { request, verdict })
     }

@@ -81,6 +81,8 @@ pub enum Tag {
     LeafSalt,
     /// Replay entry of an author-signed statement.
     AuthorStatement,
+    /// Where a submitter stands among those that have a transaction for the next block.
+    Turn,
     /// Signed by the submitter: the transaction body.
     SignSubmit,
     /// Signed by who prepares a transaction: its body.
@@ -107,7 +109,7 @@ pub enum Tag {
 
 impl Tag {
     /// Every tag, in the order of the enum.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Genesis,
         Self::Key,
         Self::Document,
@@ -129,6 +131,7 @@ impl Tag {
         Self::StatusList,
         Self::LeafSalt,
         Self::AuthorStatement,
+        Self::Turn,
         Self::SignSubmit,
         Self::SignPrepare,
         Self::SignRead,
@@ -167,6 +170,7 @@ impl Tag {
             Self::StatusList => "sillok/v1/status-list",
             Self::LeafSalt => "sillok/v1/leaf-salt",
             Self::AuthorStatement => "sillok/v1/author-statement",
+            Self::Turn => "sillok/v1/turn",
             Self::SignSubmit => "sillok/v1/sign/submit",
             Self::SignPrepare => "sillok/v1/sign/prepare",
             Self::SignRead => "sillok/v1/sign/read",

@@ -73,6 +73,11 @@ def test_authors_sign_this_string(name: str) -> None:
     assert string == bytes_of(f"{name}, author string")
 
 
+def test_a_place_in_a_turn_is_drawn_anew_for_each_parent() -> None:
+    place = tagged("turn", b"\xaa" * 32, b"\xbb" * 32)
+    assert place == bytes_of("turn, parent aa*32, submitter bb*32")
+
+
 @pytest.mark.parametrize("name", names("transaction ", ", body"))
 def test_a_transaction_has_its_id_and_its_leaf(name: str) -> None:
     body = decode(record.TransactionBody, bytes_of(f"{name}, body"))

@@ -25,6 +25,7 @@ use sillok_did_method::{
     inception_digest, key_id, operation_hash, operation_list_hash, prepare_string,
     private_content_hash, read_string, status_list_name, submitter_string, transaction_id,
 };
+use sillok_ledger::lane::place_in_turn;
 use sillok_ledger::{
     LeafKind, TransactionLeaf, TreeKey, genesis_header, header_hash, organization_digest, pad,
 };
@@ -98,6 +99,8 @@ fn network(out: &mut Vectors, world: &World) {
         let key = TreeKey::new(kind, b"name");
         out.put(format!("tree-key of kind {name} ({}), name \"name\"", kind as u8), key.as_bytes());
     }
+    let place = place_in_turn(&Hash([0xaa; 32]), &Hash([0xbb; 32]));
+    out.put("turn, parent aa*32, submitter bb*32", &place.0);
 }
 
 /// Each kind of operation, with what its authors sign and the head it writes.

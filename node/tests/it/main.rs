@@ -10,6 +10,7 @@ mod desk;
 mod flood;
 mod http;
 mod joining;
+mod judging;
 mod lists;
 mod members;
 mod mempool;
