@@ -18,7 +18,7 @@ if [ $# -gt 0 ]; then
 fi
 
 simulation=(simulation mutants scenarios)
-processes=(rules faults lies members chaos law http did_core status_load privacy)
+processes=(rules faults lies members chaos law http as_of did_core status_load privacy)
 
 # The other targets below tests/, by name. A name that two crates share runs in one part.
 others() {

@@ -2,6 +2,7 @@
 //! code to end.
 
 mod arguments;
+mod as_of;
 mod carry;
 mod checkpoint;
 mod credential_type;
@@ -86,6 +87,7 @@ async fn dispatch(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             network::status(global, output).await
         }
         Command::Verify { file } => read::verify(global, file, output).await,
+        Command::VerifyAsOf(arguments) => Box::pin(as_of::run(global, arguments, output)).await,
         Command::Staple(arguments) => staple::staple(global, arguments, output).await,
         Command::VerifyStaple(arguments) => staple::verify(global, arguments, output),
         Command::Checkpoint(command) => checkpoint::run(global, command, output).await,

@@ -184,8 +184,10 @@ impl Connection {
             match call_one(node, wait, call(node.clone())).await {
                 Ok(answer) => return Ok((answer, place, node)),
                 Err(CallError::Unreachable { tried: reason }) => tried.push(reason),
-                // What this node cannot do now another may.
-                Err(CallError::Refused { node, problem }) if problem.retry == Retry::Later => {
+                // What this node cannot do now another may, and an archive has what it has pruned.
+                Err(CallError::Refused { node, problem })
+                    if problem.retry == Retry::Later || problem.code == "HISTORY_PRUNED" =>
+                {
                     refused = Some(CallError::Refused { node, problem });
                 }
                 Err(error) => return Err(error),

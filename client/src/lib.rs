@@ -7,7 +7,7 @@
 //!   verify ── private ── trust                 what is believed, and why (pure; files)
 //!   problem ── connection ── read ── bucket ── write   nodes, which are believed nothing
 //!   member ── evidence ── rights ── registry   who runs the network, who misbehaved, who may do what; lists and types
-//!   staple                                     answers of one height in a file, for who has no network
+//!   as_of ── staple                            what was so then; answers of one height in a file, for who has no network
 //!   status_issuer ── status_door ── served     lists for others over HTTP, and those that others served
 //! ```
 //!
@@ -77,6 +77,8 @@ pub mod evidence;
 pub mod rights;
 
 pub mod registry;
+
+pub mod as_of;
 
 pub mod staple;
 

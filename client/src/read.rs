@@ -71,6 +71,19 @@ pub enum ReadError {
         /// The number.
         k: u32,
     },
+    /// What is proved does not answer the question about a time.
+    #[error(transparent)]
+    AsOf(Box<VerifyError>),
+    /// A height that the client has not verified yet.
+    #[error(
+        "height {height} is not verified yet, the newest is {trusted}; ask again later, or by what is known now"
+    )]
+    NotYet {
+        /// The height.
+        height: u64,
+        /// The trusted one.
+        trusted: u64,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes; try again")]
     NoRandomness,

@@ -714,6 +714,8 @@ pub struct Lie {
     pub state: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateProof) + Send + Sync>>,
     /// To questions about chunks, lists, rights and types.
     pub answer: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::StateAnswer) + Send + Sync>>,
+    /// The lowest height whose state the node says to keep; that of a height below it is an archive's.
+    pub state_from: u64,
     /// To trying a transaction.
     pub simulate: Option<Arc<dyn Fn(&MemoryNetwork, &mut v1::SimulateResponse) + Send + Sync>>,
     /// To submitting, and to asking for the state of a transaction.
@@ -786,6 +788,18 @@ struct Service {
 fn status(code: Code, name: &str, message: &str, retry: &str) -> Status {
     let metadata = HashMap::from([("retry".to_owned(), retry.to_owned())]);
     Status::with_error_details(code, message, ErrorDetails::with_error_info(name, DOMAIN, metadata))
+}
+
+fn pruned(network: &MemoryNetwork) -> Status {
+    let operators = &network.chain.genesis().operators;
+    let archives: Vec<String> = operators.iter().map(|one| hex::encode(&one.node_key)).collect();
+    let metadata = HashMap::from([
+        ("retry".to_owned(), "AFTER_FIX".to_owned()),
+        ("archives".to_owned(), archives.join(",")),
+    ]);
+    let details = ErrorDetails::with_error_info("HISTORY_PRUNED", DOMAIN, metadata);
+    let message = "this node keeps no state of then; ask an archive";
+    Status::with_error_details(Code::OutOfRange, message, details)
 }
 
 fn refused(error: &AdmissionError) -> Status {
@@ -909,6 +923,11 @@ impl Service {
         let network = self.lock();
         reached(&network, min_height)?;
         let mut answer = network.answer(moment, then, keys).map_err(internal)?;
+        let past = [&answer.known, &answer.then].into_iter().flatten();
+        let headers = past.filter_map(|past| past.header.as_ref()?.header.as_ref());
+        if headers.into_iter().any(|header| header.height < self.lie.state_from) {
+            return Err(pruned(&network));
+        }
         if let Some(lie) = &self.lie.answer {
             lie(&network, &mut answer);
         }

@@ -77,8 +77,6 @@ pub enum Lie {
     EndlessList,
     /// A list of which a piece is from before.
     MixedList,
-    /// The state at a time is that of an earlier one.
-    EarlierMoment,
     /// The state of a height is that of the height before.
     OtherHeight,
     /// A leaf that decides whether an organization may do something is kept back.
@@ -97,6 +95,10 @@ pub enum Lie {
     BucketElsewhere,
     /// The bucket has fewer DIDs than asked for and is not made wider.
     BucketTooSmall,
+    /// What an entry was at a time is told of the block before the one in force.
+    NeighborHeader,
+    /// What is asked by what was known at a height is told by what was known one block earlier.
+    EarlierKnowledge,
 }
 
 impl Lie {
@@ -111,7 +113,7 @@ impl Lie {
     }
 
     /// Every lie.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ForgedDocument,
         Self::ForgedHead,
         Self::OldState,
@@ -133,7 +135,6 @@ impl Lie {
         Self::ShortList,
         Self::EndlessList,
         Self::MixedList,
-        Self::EarlierMoment,
         Self::OtherHeight,
         Self::WithheldRight,
         Self::RetiredSet,
@@ -143,6 +144,8 @@ impl Lie {
         Self::BucketExchanged,
         Self::BucketElsewhere,
         Self::BucketTooSmall,
+        Self::NeighborHeader,
+        Self::EarlierKnowledge,
     ];
 
     /// As on the command line.
@@ -170,7 +173,6 @@ impl Lie {
             Self::ShortList => "short-list",
             Self::EndlessList => "endless-list",
             Self::MixedList => "mixed-list",
-            Self::EarlierMoment => "earlier-moment",
             Self::OtherHeight => "other-height",
             Self::WithheldRight => "withheld-right",
             Self::RetiredSet => "retired-set",
@@ -180,6 +182,8 @@ impl Lie {
             Self::BucketExchanged => "bucket-exchanged",
             Self::BucketElsewhere => "bucket-elsewhere",
             Self::BucketTooSmall => "bucket-too-small",
+            Self::NeighborHeader => "neighbor-header",
+            Self::EarlierKnowledge => "earlier-knowledge",
         }
     }
 
@@ -248,9 +252,6 @@ impl Lie {
             Self::MixedList => {
                 "a whole list of which the last piece is from before a revocation; all pieces are of one height"
             }
-            Self::EarlierMoment => {
-                "the state before the block of the time asked for; the block after it is not later than that time"
-            }
             Self::OtherHeight => {
                 "the state of the height before the one asked for; the header says so"
             }
@@ -277,6 +278,12 @@ impl Lie {
             }
             Self::BucketTooSmall => {
                 "a true bucket with a single DID where many were asked for, to see who is looked up; fewer are only taken where there are no more"
+            }
+            Self::NeighborHeader => {
+                "what an entry was at a time, true of the block before; the one after it is no later than that time"
+            }
+            Self::EarlierKnowledge => {
+                "what was so, by what was known a block too early, before a loss was reported; the header is not of the height asked for"
             }
         }
     }

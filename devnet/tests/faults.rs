@@ -12,6 +12,7 @@ mod faults {
     use sillok_client::transaction::Terms;
     use sillok_devnet::kill_test::{self, KillTest};
     use sillok_devnet::process::ProcessState;
+    use sillok_devnet::reader::Reader;
     use sillok_devnet::scene::controller;
     use sillok_devnet::submit::Outcome;
     use sillok_devnet::{console, network, status, tour};
@@ -231,6 +232,40 @@ mod faults {
         let printed = newcomer.follow(section(&page, "At a desk"));
         assert!(printed.last().unwrap().contains("ended"), "{printed:?}");
         assert!(!printed.concat().contains("900101"));
+    }
+
+    /// D8: from the receipt on until every validator answers at its height or above.
+    #[test]
+    fn d8_what_is_committed_is_read_from_every_validator_within_a_second() {
+        let _alone = alone();
+        let network = Network::start("visible", 4, 0);
+        block_on(async {
+            let (devnet, scene) = (network.devnet(), network.scene());
+            let readers: Vec<Reader> = devnet.nodes.iter().map(|one| network.reader(one)).collect();
+            let mut times = Vec::new();
+            for nth in 0..50 {
+                let holder = scene.holder(Ed25519, false).unwrap();
+                let at = scene.commit(&scene.create(&[&holder]).unwrap(), nth % 4).await.unwrap();
+                let committed = Instant::now();
+                for reader in &readers {
+                    let asked = v1::ResolveRequest {
+                        did: holder.did.to_string(),
+                        min_height: at.height,
+                        ..v1::ResolveRequest::default()
+                    };
+                    let mut resolver = reader.client.connection().nodes()[0].resolver();
+                    let answer = resolver.resolve(asked).await.unwrap().into_inner();
+                    let signed = answer.proof.unwrap().signed_header.unwrap();
+                    assert!(signed.header.unwrap().height >= at.height, "the height is stated");
+                    assert!(answer.document.is_some(), "never the state of before");
+                }
+                times.push(committed.elapsed());
+            }
+            times.sort_unstable();
+            let (p50, p99) = (times[24], times[48]);
+            console::line(format!("seen by every validator: p50 {p50:.0?}, p99 {p99:.0?}"));
+            assert!(p99 <= Duration::from_secs(1), "{p99:?}");
+        });
     }
 
     #[test]

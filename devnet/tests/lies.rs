@@ -165,6 +165,8 @@ mod lies {
         /// Height and ledger time of the block that revoked it.
         revoked: u64,
         revoked_ms: u64,
+        /// Ledger time of the block before.
+        before_ms: u64,
     }
 
     async fn registry(world: &World) -> Registry {
@@ -199,7 +201,9 @@ mod lies {
         let at = client.chunks(&list, &[0], Moment::Height(revoked)).await.unwrap();
         assert_eq!(at.even_if_stale().entry(5).unwrap().state, EntryState::Invalid);
         let revoked_ms = at.even_if_stale().time_ms();
-        Registry { issuing, list, revoked, revoked_ms }
+        let before = client.chunks(&list, &[0], Moment::Height(revoked - 1)).await.unwrap();
+        let before_ms = before.even_if_stale().time_ms();
+        Registry { issuing, list, revoked, revoked_ms, before_ms }
     }
 
     /// What a client says to a lie about a list or a right.
@@ -224,7 +228,12 @@ mod lies {
                 let moment = Moment::Height(registry.revoked);
                 client.chunks(list, &[0], moment).await.unwrap_err()
             }
-            Lie::EarlierMoment => {
+            Lie::EarlierKnowledge => {
+                let known_at = Some(registry.revoked);
+                let moment = Moment::Time { time_ms: registry.before_ms, known_at };
+                client.chunks(list, &[0], moment).await.unwrap_err()
+            }
+            Lie::NeighborHeader => {
                 let moment = Moment::Time { time_ms: registry.revoked_ms, known_at: None };
                 client.chunks(list, &[0], moment).await.unwrap_err()
             }
@@ -288,8 +297,10 @@ mod lies {
             Lie::ShortList => matches!(error, V::PiecesMissing { .. }),
             Lie::EndlessList => matches!(error, V::PieceUnasked { .. }),
             Lie::MixedList => matches!(error, V::PieceOfOtherMoment { .. }),
-            Lie::EarlierMoment => matches!(error, V::NotInForce { .. }),
-            Lie::OtherHeight => matches!(error, V::NotTheHeightAsked { .. }),
+            Lie::NeighborHeader => matches!(error, V::NotInForce { .. }),
+            Lie::OtherHeight | Lie::EarlierKnowledge => {
+                matches!(error, V::NotTheHeightAsked { .. })
+            }
             Lie::WithheldRight => matches!(error, V::LeafWithheld { .. }),
             Lie::RetiredSet => matches!(error, V::Light(LightError::NotAnAncestor { height: 1 })),
             Lie::Postdated => matches!(error, V::Light(LightError::FromTheFuture { .. })),
@@ -311,14 +322,15 @@ mod lies {
         told.insert(lie.name().to_owned());
     }
 
-    const OF_REGISTRIES: [Lie; 8] = [
+    const OF_REGISTRIES: [Lie; 9] = [
         Lie::RevivedEntry,
         Lie::SwappedChunks,
         Lie::ShortList,
         Lie::EndlessList,
         Lie::MixedList,
         Lie::OtherHeight,
-        Lie::EarlierMoment,
+        Lie::NeighborHeader,
+        Lie::EarlierKnowledge,
         Lie::WithheldRight,
     ];
     const OF_SETS: [Lie; 4] =

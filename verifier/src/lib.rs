@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   moment ── status ── authority ── bucket ── (this page: DIDs)   answers of a node, each proved from one header
+//!     ├────────┴───────────┴── as_of           what was so at a time, put together from such answers
 //!     └────────┴───────────┴── staple ── staple/parts   answers of one height in a file, for who has no network
 //! ```
 //!
@@ -22,6 +23,8 @@ pub mod status;
 pub mod authority;
 
 pub mod bucket;
+
+pub mod as_of;
 
 pub mod staple;
 
@@ -154,6 +157,14 @@ pub enum VerifyError {
         time_ms: u64,
         /// The ledger time of what is known.
         known_ms: u64,
+    },
+    /// A part of an answer about a time that is by other knowledge, or of another time, than the rest.
+    #[error(
+        "a part of the answer is by what was known at height {height} or of another time than the rest; ask again"
+    )]
+    OtherKnowledge {
+        /// The height it is by.
+        height: u64,
     },
     /// A piece of a list beyond its end.
     #[error("the list is whole with {chunks} chunks and the answer goes on; ask another node")]

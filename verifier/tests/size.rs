@@ -43,7 +43,7 @@ fn lines_of(path: &str) -> usize {
 
 #[test]
 fn the_verifier_is_short_enough_to_be_read() {
-    let own = ["lib", "moment", "status", "authority", "bucket", "staple"]
+    let own = ["lib", "moment", "status", "authority", "bucket", "as_of", "staple"]
         .map(|name| format!("src/{name}.rs"));
     let own: usize = own.iter().map(|path| lines_of(path)).sum();
     assert!(own <= 1_500, "the verifier has {own} lines");

@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::bare_urls, reason = "these comments are the help that is printed on terminals")]
 
+mod as_of;
 mod staple;
 mod status;
 mod trust;
@@ -13,6 +14,7 @@ use sillok_proto::{Hash, v1};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use as_of::AsOfArguments;
 pub(crate) use staple::{EntryName, StapleArguments, VerifyStapleArguments};
 pub(crate) use status::{
     ActivateArguments, ApproveArguments, CheckStatusArguments, CreateListArguments, DeskArguments,
@@ -155,6 +157,18 @@ pub(crate) enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Was a key, an entry and a right good when something was signed? Also years later
+    ///
+    ///   sillok verify-as-of DID --key KEY --at 2026-11-21T09:00:00Z --use assertionMethod
+    ///   sillok verify-as-of DID --key KEY --at 2026-11-21T09:00:00Z --status LIST#4711 \
+    ///     --right issue --on TYPE
+    ///
+    /// Everything is proved from a header of today, so who validated then does not matter, nor what
+    /// was rotated, revoked or withdrawn since. What became known later counts, such as the date
+    /// since when a phone was lost; with --known-at what was known after that block. Exit code 9:
+    /// something was not so. Where a node has pruned the state of then, the next --node is asked.
+    #[command(verbatim_doc_comment)]
+    VerifyAsOf(AsOfArguments),
     /// Keep documents, entries, lists and rights of one height in a file, with all that proves them
     ///
     ///   sillok staple DID --status LIST#4711 --out credential.staple

@@ -173,6 +173,16 @@ impl From<ReadError> for Failure {
             ReadError::OtherNetwork(_) => Self::usage(message),
             ReadError::Fork { .. } => Self::new(EXIT_UNVERIFIED, "FORK", message),
             ReadError::Verify { source, .. } => Self { message, ..Self::from(*source) },
+            ReadError::AsOf(source) => match *source {
+                VerifyError::NoSuchList | VerifyError::NoSuchEntry { .. } => {
+                    Self::new(EXIT_NOT_FOUND, "NOT_FOUND", message)
+                }
+                VerifyError::TimeToCome { .. } => Self::new(EXIT_FAILED, "TIME_TO_COME", message),
+                source => source.into(),
+            },
+            ReadError::NotYet { .. } => Self::new(EXIT_FAILED, "NOT_YET", message),
+            ReadError::AmongHowMany { .. } => Self::usage(message),
+            ReadError::NoRandomness => Self::failed(message),
             _ => Self::new(EXIT_UNVERIFIED, "UNVERIFIED", message),
         }
     }

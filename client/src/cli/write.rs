@@ -13,11 +13,10 @@ use serde_json::json;
 use sillok_client::identity::{Identity, IdentityKey, document_of, parse_relationships};
 use sillok_client::keys::KeyAlgorithm;
 use sillok_client::read::{Client, Committed};
+use sillok_client::verify::as_of::is_named;
 use sillok_client::verify::{Asked, ResolvedVersion};
 use sillok_client::write::{Parties, WriteError};
-use sillok_did_method::{
-    DEVICE_RELATIONSHIPS, Did, KEY_AGREEMENT, Recovery, from_multikey, service_id, thumbprint,
-};
+use sillok_did_method::{DEVICE_RELATIONSHIPS, Did, KEY_AGREEMENT, Recovery, service_id};
 use sillok_proto::v1;
 use std::path::Path;
 
@@ -236,12 +235,6 @@ fn change_keys(
 }
 
 /// Is the key called this: its Multikey, its id in the document, or the fragment of that?
-fn is_named(key: &v1::PublicKey, name: &str) -> bool {
-    let fragment = name.rsplit_once('#').map_or(name, |(_, fragment)| fragment);
-    from_multikey(name).is_ok_and(|named| named == *key)
-        || thumbprint(key).is_ok_and(|id| id == fragment)
-}
-
 fn change_services(
     document: &mut v1::DidDocument,
     arguments: &UpdateArguments,

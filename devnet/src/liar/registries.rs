@@ -20,15 +20,32 @@ impl Server {
     fn misunderstand(&self, asked: Option<v1::Moment>) -> Option<v1::Moment> {
         use v1::moment::Moment;
         let moment = match (self.0.lie, asked?.moment?) {
-            (Lie::EarlierMoment, Moment::Time(time)) => {
-                // The time of a block is no longer that of the one before it.
-                let time_ms = time.time_ms.saturating_sub(1);
-                Moment::Time(v1::KnownTime { time_ms, ..time })
+            (Lie::EarlierKnowledge, Moment::Time(time)) => {
+                let known_at = time.known_at.map(|height| height.saturating_sub(1));
+                Moment::Time(v1::KnownTime { known_at, ..time })
             }
             (Lie::OtherHeight, Moment::Height(height)) => Moment::Height(height.saturating_sub(1)),
             (_, moment) => moment,
         };
         Some(v1::Moment { moment: Some(moment) })
+    }
+
+    /// The state of the block before the one in force, by the true answer about the last moment of that block.
+    async fn neighbor(
+        &self,
+        request: &v1::GetChunksRequest,
+        honest: v1::StateAnswer,
+    ) -> Result<v1::StateAnswer, Status> {
+        use v1::moment::Moment;
+        let in_force = honest.then.as_ref().and_then(|then| then.header.as_ref()?.header.as_ref());
+        let before_ms = in_force.map(|header| header.time_ms.saturating_sub(1));
+        let mut request = request.clone();
+        let asked = request.at.as_mut().and_then(|at| at.moment.as_mut());
+        let (Some(Moment::Time(time)), Some(before_ms)) = (asked, before_ms) else {
+            return Ok(honest);
+        };
+        time.time_ms = before_ms;
+        Ok(self.0.status.clone().get_chunks(request).await?.into_inner())
     }
 
     fn chunks(&self, honest: v1::StateAnswer) -> v1::StateAnswer {
@@ -86,8 +103,11 @@ impl StatusRegistry for Server {
     ) -> Result<Response<v1::StateAnswer>, Status> {
         let mut request = request.into_inner();
         request.at = self.misunderstand(request.at);
-        let honest = self.0.status.clone().get_chunks(request).await?.into_inner();
-        Ok(Response::new(self.chunks(honest)))
+        let mut answer = self.0.status.clone().get_chunks(request.clone()).await?.into_inner();
+        if self.0.lie == Lie::NeighborHeader {
+            answer = self.neighbor(&request, answer).await?;
+        }
+        Ok(Response::new(self.chunks(answer)))
     }
 
     type ExportListStream = Pieces;
@@ -96,8 +116,9 @@ impl StatusRegistry for Server {
         &self,
         request: Request<v1::ExportListRequest>,
     ) -> Result<Response<Pieces>, Status> {
-        let mut stream =
-            self.0.status.clone().export_list(request.into_inner()).await?.into_inner();
+        let mut request = request.into_inner();
+        request.at = self.misunderstand(request.at);
+        let mut stream = self.0.status.clone().export_list(request).await?.into_inner();
         let mut pieces = Vec::new();
         while let Some(piece) = stream.message().await? {
             pieces.push(piece);
@@ -122,8 +143,9 @@ impl TrustRegistry for Server {
         &self,
         request: Request<v1::GetAuthorityRequest>,
     ) -> Result<Response<v1::StateAnswer>, Status> {
-        let honest = self.0.trust.clone().get_authority(request.into_inner()).await?;
-        let mut answer = honest.into_inner();
+        let mut request = request.into_inner();
+        request.at = self.misunderstand(request.at);
+        let mut answer = self.0.trust.clone().get_authority(request).await?.into_inner();
         match (self.0.lie, &mut answer.proof) {
             // Without the first leaf of the walk there is no grant.
             (Lie::WithheldRight, Some(proof)) if !proof.entries.is_empty() => {

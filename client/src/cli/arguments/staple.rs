@@ -13,7 +13,7 @@ pub(crate) struct EntryName {
     pub(crate) index: u32,
 }
 
-fn entry(text: &str) -> Result<EntryName, String> {
+pub(super) fn entry(text: &str) -> Result<EntryName, String> {
     let (list, index) =
         text.split_once('#').ok_or("an entry is LIST#INDEX, as the credential names it")?;
     let index = index.parse().map_err(|_| "an index is a number from 0 on".to_owned())?;
