@@ -11,6 +11,8 @@ use sillok_proto::v1::status_registry_client::StatusRegistryClient;
 use sillok_proto::v1::trust_registry_client::TrustRegistryClient;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -127,10 +129,12 @@ impl Node {
     }
 }
 
-/// The nodes a client may call, in the order in which they are tried.
+/// The nodes a client may call, in the order in which they are tried: from the one on that answered last, so that one that
+/// is silent costs its time once.
 #[derive(Debug, Clone)]
 pub struct Connection {
     nodes: Vec<Node>,
+    first: Arc<AtomicUsize>,
 }
 
 impl Connection {
@@ -145,7 +149,7 @@ impl Connection {
         }
         let nodes =
             addresses.iter().map(|one| Node::new(one.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { nodes })
+        Ok(Self { nodes, first: Arc::default() })
     }
 
     /// The nodes.
@@ -154,7 +158,8 @@ impl Connection {
         &self.nodes
     }
 
-    /// Calls one node after another until one answers. `wait` is how long the request lets the node wait.
+    /// Calls one node after another, from the one on that answered last, until one answers. `wait` is how long the request
+    /// lets the node wait.
     ///
     /// # Errors
     ///
@@ -178,11 +183,14 @@ impl Connection {
     ) -> Result<(T, usize, &Node), CallError> {
         let mut tried = Vec::new();
         let mut refused = None;
-        let others =
-            self.nodes.iter().enumerate().filter(|(place, _)| !passed_over.contains(place));
-        for (place, node) in others {
+        let (before, from) = self.nodes.split_at(self.first.load(Ordering::Relaxed));
+        let in_turn = (before.len()..).zip(from).chain(before.iter().enumerate());
+        for (place, node) in in_turn.filter(|(place, _)| !passed_over.contains(place)) {
             match call_one(node, wait, call(node.clone())).await {
-                Ok(answer) => return Ok((answer, place, node)),
+                Ok(answer) => {
+                    self.first.store(place, Ordering::Relaxed);
+                    return Ok((answer, place, node));
+                }
                 Err(CallError::Unreachable { tried: reason }) => tried.push(reason),
                 // What this node cannot do now another may, and an archive has what it has pruned.
                 Err(CallError::Refused { node, problem })
@@ -237,6 +245,7 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[tokio::test]
     async fn an_address_is_http_with_a_port() {
@@ -259,5 +268,30 @@ mod tests {
         let error = connection.call(Duration::ZERO, status).await.unwrap_err();
         let CallError::Unreachable { tried } = error else { panic!("{error}") };
         assert!(tried.contains("127.0.0.1:1") && tried.contains("127.0.0.1:2"), "{tried}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_silent_is_not_asked_first_again() {
+        let connection = Connection::new(&["a:1", "b:1", "c:1"]).unwrap();
+        let ask = async |up: &str| {
+            let asked = Mutex::new(Vec::new());
+            let call = |node: Node| {
+                let is_up = node.address() == up;
+                asked.lock().unwrap().push(node.address().to_owned());
+                async move {
+                    if is_up {
+                        Ok(Response::new(()))
+                    } else {
+                        Err(Status::unavailable("no answer"))
+                    }
+                }
+            };
+            let answered = connection.call(Duration::ZERO, call).await.is_ok();
+            (asked.into_inner().unwrap().join(" "), answered)
+        };
+        assert_eq!(ask("b:1").await, ("a:1 b:1".to_owned(), true));
+        assert_eq!(ask("b:1").await, ("b:1".to_owned(), true));
+        assert_eq!(ask("a:1").await, ("b:1 c:1 a:1".to_owned(), true));
+        assert_eq!(ask("").await, ("a:1 b:1 c:1".to_owned(), false));
     }
 }
