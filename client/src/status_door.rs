@@ -28,8 +28,9 @@ pub const CONNECTIONS_MAX: usize = 192;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Longest head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long a request may take until its answer is begun: nodes have as long to answer this door.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a request may take until its answer is begun: one node may be silent for 15 s while the list is read, and
+/// another while the right to sign it is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 /// How long a connection may last, and then finish what it sends. Who reads slower comes again.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(120);
 const CLOSE_WITHIN: Duration = Duration::from_secs(20);
@@ -121,7 +122,7 @@ async fn respond<S: Source>(door: &Door<S>, request: Request<Incoming>) -> Answe
         Method::OPTIONS => {
             let allowed = vec![
                 ("access-control-allow-methods", "GET, HEAD".to_owned()),
-                ("access-control-allow-headers", "accept".to_owned()),
+                ("access-control-allow-headers", "accept, if-none-match".to_owned()),
             ];
             HttpAnswer { status: 204, headers: allowed, body: Bytes::new() }
         }
@@ -152,7 +153,7 @@ fn response(answer: HttpAnswer) -> Answer {
     }
     // Public data without credentials: any page may read it (wallets in browsers).
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = HeaderValue::from_static("etag, link");
+    let exposed = HeaderValue::from_static("etag, link, retry-after");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

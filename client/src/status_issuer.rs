@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// How long what was read serves.
 pub const TURN: Duration = Duration::from_secs(5);
-/// Lists that are held between two forms of them.
+/// Lists that are held between two forms of them, of the present and of the past.
 const HELD_MAX: usize = 4;
 
 /// Who serves lists, and what it read last.
@@ -38,7 +38,9 @@ struct Inner {
     did: Did,
     key: v1::PublicKey,
     began: Instant,
-    held: Mutex<VecDeque<Held>>,
+    present: Mutex<VecDeque<Held>>,
+    /// Apart, so that questions about the past push nothing else out.
+    past: Mutex<VecDeque<Held>>,
 }
 
 /// A list that was read in a turn.
@@ -67,19 +69,25 @@ impl StatusIssuer {
             did,
             key: public,
             began: Instant::now(),
-            held: Mutex::default(),
+            present: Mutex::default(),
+            past: Mutex::default(),
         };
         Ok(Door::new(Self { inner: Arc::new(inner) }, publisher, Some(signer)))
     }
 
-    fn held(&self) -> MutexGuard<'_, VecDeque<Held>> {
-        self.inner.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self, asked: Asked) -> MutexGuard<'_, VecDeque<Held>> {
+        let Inner { present, past, .. } = &*self.inner;
+        let held = if asked == Asked::Now { present } else { past };
+        held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self, list: Hash, asked: Asked) -> Result<Listed, Refusal> {
         let Inner { client, publisher, .. } = &*self.inner;
-        let (answer, pieces) =
-            client.exported_list(&list, moment(asked)).await.map_err(|error| refusal(&error))?;
+        let exported = client.exported_list(&list, moment(asked)).await;
+        let (answer, pieces) = exported.map_err(|error| match asked {
+            Asked::Now => refusal(&error).for_now(),
+            Asked::Height(_) | Asked::Time { .. } => refusal(&error),
+        })?;
         let Some(whole) = answer.even_if_stale() else {
             return Err(Refusal::unknown_list(publisher.proof(&pieces)));
         };
@@ -124,10 +132,11 @@ impl StatusIssuer {
             action: v1::Action::ServeStatus,
             resource: Some(*list),
         };
-        let authority = client
-            .authority(&right, Moment::Height(answer.height()))
-            .await
-            .map_err(|error| refusal(&error))?;
+        let (authority, resolved) = tokio::try_join!(
+            Box::pin(client.authority(&right, Moment::Height(answer.height()))),
+            Box::pin(client.resolve(did, AskedVersion::Current)),
+        )
+        .map_err(|error| refusal(&error).for_now())?;
         if !authority.even_if_stale().holds() {
             return Err(Refusal::new(
                 503,
@@ -135,8 +144,6 @@ impl StatusIssuer {
                 "the organization of this door may not serve the list; ask another status issuer, or for the form with the proof",
             ));
         }
-        let resolved =
-            client.resolve(did, AskedVersion::Current).await.map_err(|error| refusal(&error))?;
         if !has_key(resolved.answer.even_if_stale(), key, answer.time_ms()) {
             return Err(Refusal::new(
                 503,
@@ -167,18 +174,20 @@ impl Source for StatusIssuer {
         self.inner.client.options().clock.now_ms()
     }
 
-    async fn read(&self, list: Hash, asked: Asked) -> Result<Arc<Listed>, Refusal> {
+    async fn read(&self, list: Hash, asked: Asked) -> Result<(u64, Arc<Listed>), Refusal> {
         let turn = self.turn();
-        let same = |one: &Held| (one.list, one.asked, one.turn) == (list, asked, turn);
-        if let Some(held) = self.held().iter().find(|one| same(one)) {
-            return Ok(held.listed.clone());
+        let same = |one: &&Held| (one.list, one.asked, one.turn) == (list, asked, turn);
+        if let Some(held) = self.held(asked).iter().find(same) {
+            return Ok((turn, held.listed.clone()));
         }
         let listed = Arc::new(Box::pin(self.fetch(list, asked)).await?);
-        let mut held = self.held();
-        held.retain(|one| one.turn == turn);
+        // It serves from now on, however long it took.
+        let turn = self.turn();
+        let mut held = self.held(asked);
+        held.retain(|one| one.turn >= turn);
         held.truncate(HELD_MAX - 1);
         held.push_front(Held { list, asked, turn, listed: listed.clone() });
-        Ok(listed)
+        Ok((turn, listed))
     }
 }
 

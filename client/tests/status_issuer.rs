@@ -158,6 +158,10 @@ impl World {
     }
 
     async fn open_with(self, key: SecretKey, lie: Lie) -> Open {
+        self.open_at(key, lie, 0).await
+    }
+
+    async fn open_at(self, key: SecretKey, lie: Lie, min_height: u64) -> Open {
         let (list, office) = (self.list, self.office.did.clone());
         let chain = self.network.chain().clone();
         let now_ms = Arc::new(AtomicU64::new(at_ms(self.network.tip().height()) + 1_000));
@@ -166,19 +170,24 @@ impl World {
             let clock = now_ms.clone();
             let clock = Clock::new(move || clock.load(Ordering::SeqCst));
             let client = Client::in_memory(&[node.address.to_string()], chain.clone()).unwrap();
-            client.with_options(ReadOptions { clock, ..ReadOptions::default() })
+            client.with_options(ReadOptions { clock, min_height, ..ReadOptions::default() })
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let door = StatusIssuer::door(client(), office.clone(), &key).unwrap();
         tokio::spawn(status_door::serve(door, listener, std::future::pending()));
-        Open { reader: client(), office, list, now_ms, address, _node: node }
+        let patient = client();
+        let options = ReadOptions { max_age_ms: u64::MAX, ..patient.options().clone() };
+        let patient = patient.with_options(options);
+        Open { reader: client(), patient, office, list, now_ms, address, _node: node }
     }
 }
 
 /// What is open, and a client that trusts neither.
 struct Open {
     reader: Client,
+    /// Takes answers of any age for the present.
+    patient: Client,
     office: Did,
     list: Hash,
     now_ms: Arc<AtomicU64>,
@@ -267,7 +276,8 @@ async fn a_signed_list_is_verified_by_key_by_grant_and_by_entry() {
         for (view, signed, with_proof) in VIEWS {
             let reply = open.get(view, "", "*/*").await;
             assert_eq!((reply.status, reply.header("content-type")), (200, signed));
-            let served = open.reader.signed_list((&open.list, view), reply.text()).await.unwrap();
+            let served =
+                open.reader.signed_list((&open.list, view), None, reply.text()).await.unwrap();
             // PROTOCOL §4.5: the time of the header, the list's max age, 60 s.
             assert_eq!(served.from_s, at_ms(tip) / 1000);
             assert_eq!((served.until_s, served.ttl_s), (served.from_s + MAX_AGE_S, 60));
@@ -333,7 +343,10 @@ async fn a_state_past_the_max_age_is_not_signed() {
     let end_s = at_ms(GRANTED) / 1000 + MAX_AGE_S;
     open.now_ms.store(end_s * 1000 - 1, Ordering::SeqCst);
     let reply = open.signed("").await;
-    assert_eq!((reply.status, reply.header("cache-control")), (200, "public, max-age=1"));
+    assert_eq!(
+        (reply.status, reply.header("cache-control")),
+        (200, "public, max-age=1, must-revalidate")
+    );
     let token = Jws::read(reply.text(), "statuslist+jwt").unwrap();
     assert_eq!(token.payload["iat"], at_ms(GRANTED) / 1000, "and by no clock");
 
@@ -359,7 +372,13 @@ async fn a_key_that_the_did_has_not_for_that_signs_nothing() {
 
 #[tokio::test]
 async fn b20_a_signed_list_of_the_past_is_the_last_one_and_covers_the_time() {
-    let open = World::new().open().await;
+    // So much later that none of it could be taken for the present.
+    let mut world = World::new();
+    for index in [77, 78, 79] {
+        world.set(EntryState::Valid, &[index], Reason::AttributeChange);
+    }
+    let tip = world.network.tip().height();
+    let open = world.open().await;
     // A second before the revocation, to which it is nearer than to the block before it.
     let revoked_s = at_ms(REVOKED) / 1000;
     for (time_s, height, state) in [
@@ -370,18 +389,28 @@ async fn b20_a_signed_list_of_the_past_is_the_last_one_and_covers_the_time() {
     ] {
         let reply = open.signed(&format!("?time={time_s}")).await;
         assert_eq!((reply.status, reply.header("cache-control")), (200, "no-cache"), "{time_s}");
-        let served =
-            open.reader.signed_list((&open.list, View::Token), reply.text()).await.unwrap();
+        let token = (&open.list, View::Token);
+        let served = open.reader.signed_list(token, Some(time_s), reply.text()).await.unwrap();
+        // It says nothing of now, nor of a time that it does not cover.
+        for other_s in [None, Some(served.from_s - 1), Some(served.until_s + 1)] {
+            let read = open.reader.signed_list(token, other_s, reply.text()).await;
+            assert!(matches!(read, Err(ServedListError::NotOfTime { .. })), "{other_s:?}");
+        }
         assert_eq!((served.height, served.entry(5)), (Some(height), Some(state)), "{time_s}");
         assert_eq!(served.from_s, at_ms(height) / 1000);
         assert!(served.from_s <= time_s && time_s <= served.until_s, "as the standard asks");
         let query = reply.header("link").split_once('?').unwrap().1.split_once('>').unwrap().0;
-        assert_eq!(query, format!("time={time_s}&known_at={GRANTED}"));
+        assert_eq!(query, format!("time={time_s}&known_at={tip}"));
         let json = open.get(View::Token, &format!("?{query}"), "application/json").await.json();
-        let moment = Moment::Time { time_ms: time_s * 1000, known_at: Some(GRANTED) };
+        let moment = Moment::Time { time_ms: time_s * 1000, known_at: Some(tip) };
         assert_eq!(open.proved(View::Token, moment, &json).unwrap(), height);
     }
-    let later = at_ms(GRANTED) / 1000 + 1;
+    // Of the last minutes there is the proof alone: signed, a revoked credential would stay valid until its end.
+    for query in [format!("?time={}", at_ms(tip - 2) / 1000 + 1), format!("?height={tip}")] {
+        assert_eq!(open.signed(&query).await.code(), (404, "NOT_SIGNED_YET".to_owned()));
+        assert_eq!(open.get(View::Token, &query, "application/json").await.status, 200);
+    }
+    let later = at_ms(tip) / 1000 + 1;
     assert_eq!(open.signed(&format!("?time={later}")).await.code(), (404, "STALE".to_owned()));
 }
 
@@ -412,6 +441,7 @@ async fn a_node_that_lies_has_nothing_signed() {
 async fn a_forged_list_is_told_by_its_own_error() {
     let world = World::new();
     let ministry = world.ministry.clone();
+    let office_key = world.office.newest_secret(ASSERTION_METHOD).unwrap().clone();
     let stranger = SecretKey::generate(KeyAlgorithm::Ed25519).unwrap();
     let open = world.open().await;
     let token = open.signed("").await.text().to_owned();
@@ -425,7 +455,8 @@ async fn a_forged_list_is_told_by_its_own_error() {
         signer.token("statuslist+jwt", None, payload).unwrap()
     };
     let check = async |token: &str| {
-        open.reader.signed_list((&open.list, View::Token), token).await.map(|_| ()).unwrap_err()
+        let read = open.reader.signed_list((&open.list, View::Token), None, token).await;
+        read.map(|_| ()).unwrap_err()
     };
     // Somebody else's key under the office's name.
     let error = check(&sign(&open.office, &stranger, &payload)).await;
@@ -442,10 +473,28 @@ async fn a_forged_list_is_told_by_its_own_error() {
     let (head, _) = token.rsplit_once('.').unwrap();
     let error = check(&format!("{head}.{of_stranger}")).await;
     assert!(matches!(error, ServedListError::Token(_)), "{error}");
+    // The right key over a list that serves for longer than its max age.
+    let mut long = payload.clone();
+    long["exp"] = (long["exp"].as_u64().unwrap() + 1).into();
+    let error = check(&sign(&open.office, &office_key, &long)).await;
+    let ServedListError::OtherAge { age_s, max_age_s } = error else { panic!("{error}") };
+    assert_eq!((age_s, max_age_s), (MAX_AGE_S + 1, MAX_AGE_S));
+    // Its own time: before its end it is taken, at it no more. The node's answers are of that block too.
+    let end_s = payload["exp"].as_u64().unwrap();
+    let now_ms = open.now_ms.load(Ordering::SeqCst);
+    for (at_ms, holds) in [(payload["iat"].as_u64().unwrap() * 1000, true), (end_s * 1000, false)] {
+        open.now_ms.store(at_ms, Ordering::SeqCst);
+        let read = open.patient.signed_list((&open.list, View::Token), None, &token).await;
+        let expired =
+            matches!(&read, Err(ServedListError::NotOfTime { until_s, .. }) if *until_s == end_s);
+        assert_eq!((read.is_ok(), expired), (holds, !holds), "{read:?}");
+    }
+    open.now_ms.store(now_ms, Ordering::SeqCst);
     // A token of another type, of another list, and none at all.
     let credential = open.get(View::Revocation, "", "*/*").await.text().to_owned();
     assert!(matches!(check(&credential).await, ServedListError::Token(_)));
-    let other = open.reader.signed_list((&Hash([7; 32]), View::Token), &token).await.unwrap_err();
+    let nobody = (&Hash([7; 32]), View::Token);
+    let other = open.reader.signed_list(nobody, None, &token).await.unwrap_err();
     assert!(matches!(other, ServedListError::OtherList { .. }), "{other}");
     assert!(matches!(check("a.b.c").await, ServedListError::Token(_)));
     // Signed by the right key, and not what is proved.
@@ -468,6 +517,17 @@ async fn a_forged_list_is_told_by_its_own_error() {
     other["sub"] = publisher.uri(&Hash([7; 32]), View::Token).into();
     assert!(matches!(against(&other), Err(ServedListError::OtherList { .. })));
 
+    let mut kept = payload.clone();
+    kept["ttl"] = 43_200.into();
+    assert!(matches!(against(&kept), Err(ServedListError::OtherTtl { ttl_s: 43_200 })));
+    let mut elsewhere = payload.clone();
+    elsewhere["sillok"]["height"] = "4".into();
+    let error = against(&elsewhere).unwrap_err();
+    assert!(
+        matches!(error, ServedListError::OtherHeight { height: 4, proved: GRANTED }),
+        "{error}"
+    );
+
     // The same with the proof in it: what the document says beside is believed no more than the rest.
     let json = open.get(View::Token, "", "application/json").await.json();
     open.proved(View::Token, Moment::Tip, &json).unwrap();
@@ -475,6 +535,11 @@ async fn a_forged_list_is_told_by_its_own_error() {
     forged["status_list"]["lst"] = lst.into();
     let error = open.proved(View::Token, Moment::Tip, &forged).unwrap_err();
     assert!(matches!(error, ServedListError::OtherEntries), "{error}");
+    let mut renamed = open.get(View::Revocation, "", "application/vc").await.json();
+    open.proved(View::Revocation, Moment::Tip, &renamed).unwrap();
+    renamed["issuer"] = open.office.to_string().into();
+    let error = open.proved(View::Revocation, Moment::Tip, &renamed).unwrap_err();
+    assert!(matches!(error, ServedListError::OtherIssuer), "{error}");
     let mut bare = json.clone();
     bare.as_object_mut().unwrap().remove("proof");
     let error = open.proved(View::Token, Moment::Tip, &bare).unwrap_err();
@@ -489,6 +554,19 @@ async fn a_forged_list_is_told_by_its_own_error() {
 fn base64_of(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A node that has not reached the height that this client knows of has not the last word about the present.
+#[tokio::test]
+async fn a_list_is_not_said_to_be_missing_because_a_node_lags() {
+    let world = World::new();
+    let key = world.office.newest_secret(ASSERTION_METHOD).unwrap().clone();
+    let open = world.open_at(key, Lie::default(), GRANTED + 1).await;
+    for accept in ["*/*", "application/json"] {
+        let reply = open.get(View::Token, "", accept).await;
+        assert_eq!(reply.code(), (503, "STALE".to_owned()));
+        assert_eq!(reply.header("retry-after"), "5");
+    }
 }
 
 #[tokio::test]

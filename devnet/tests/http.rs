@@ -303,7 +303,7 @@ mod http {
             let (status, head, token) = fetch(&door.address, &path(view), "*/*");
             assert_eq!(status, 200, "{token}");
             assert!(head.contains(&format!("content-type: {signed}")), "{head}");
-            let served = reader.client.signed_list((&list, view), &token).await.unwrap();
+            let served = reader.client.signed_list((&list, view), None, &token).await.unwrap();
             let height = served.height.unwrap();
             assert!(height >= at);
             reader.wait_for(height).await.unwrap();

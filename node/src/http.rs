@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a head may take, and a connection say nothing between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -44,6 +44,10 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How long a request may take, the body included, until its answer is begun.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How long a connection may last, and then finish what it sends: who takes a list byte by byte holds it no longer. Who
+/// asks more comes again.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(120);
+const FINISH_WITHIN: Duration = Duration::from_secs(20);
 /// How long a connection may take to end when the node stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// When to come again to a node that is not ready, in seconds.
@@ -91,13 +95,20 @@ async fn answer_all(api: Api, lists: Arc<Lists>, connection: Connection) {
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(connection), service);
     let mut serving = pin!(serving);
-    tokio::select! {
+    let within = tokio::select! {
         // What went wrong on a stranger's connection is the stranger's.
         _ = serving.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+        _ = stop.wait_for(|stop| *stop) => CLOSE_WITHIN,
+        () = sleep(CONNECTION_WITHIN) => FINISH_WITHIN,
+    };
     serving.as_mut().graceful_shutdown();
-    let _ = timeout(CLOSE_WITHIN, serving).await;
+    tokio::select! {
+        _ = timeout(within, serving) => {}
+        () = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(CLOSE_WITHIN).await;
+        } => {}
+    }
 }
 
 async fn respond(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
@@ -113,13 +124,14 @@ async fn respond(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer
     let headers = answer.headers_mut();
     // Public data without credentials: any page may read it (wallets in browsers).
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = HeaderValue::from_static("etag, link");
+    let exposed = HeaderValue::from_static("etag, link, retry-after");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.entry(header::VARY).or_insert(HeaderValue::from_static("accept"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // So that a caller tells its answers apart (TRQP v2, HTTPS binding).
-    if let Some(id) = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX) {
+    // So that a caller tells its answers apart (TRQP v2, HTTPS binding). What a cache may keep is nobody's own.
+    let is_own = headers.get(header::CACHE_CONTROL).is_some_and(|control| control == "no-store");
+    if let Some(id) = id.filter(|id| is_own && id.len() <= REQUEST_ID_BYTES_MAX) {
         headers.insert(REQUEST_ID, id);
     }
     if not_ready {
@@ -134,7 +146,7 @@ async fn route(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
     if lists.serves(path) {
         return match head.method {
             Method::GET | Method::HEAD => lists::answer(lists, &head.uri, &head.headers).await,
-            Method::OPTIONS => preflight("GET, HEAD"),
+            Method::OPTIONS => preflight("GET, HEAD", "accept, if-none-match"),
             _ => wrong_method("GET, HEAD, OPTIONS"),
         };
     }
@@ -152,7 +164,7 @@ async fn route(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
                 Ok(bytes) => trust::answer(api, kind, head.uri.query(), bytes).await,
                 Err(answer) => answer,
             },
-            Method::OPTIONS => preflight("POST"),
+            Method::OPTIONS => preflight("POST", "accept, content-type"),
             _ => wrong_method("POST, OPTIONS"),
         };
     }
@@ -168,7 +180,7 @@ async fn route(api: &Api, lists: &Lists, request: Request<Incoming>) -> Answer {
             Ok(bytes) => Some(bytes),
             Err(answer) => return answer,
         },
-        Method::OPTIONS => return preflight("GET, HEAD, POST"),
+        Method::OPTIONS => return preflight("GET, HEAD, POST", "accept, content-type"),
         _ => return wrong_method("GET, HEAD, POST, OPTIONS"),
     };
     let accept = accepted(&head.headers);
@@ -205,14 +217,13 @@ fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(","))
 }
 
-/// A page may send these methods, and options as JSON.
-fn preflight(methods: &'static str) -> Answer {
+/// A page may send these methods, with these headers.
+fn preflight(methods: &'static str, names: &'static str) -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    let content_type = HeaderValue::from_static("accept, content-type");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, content_type);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
     answer
 }
 

@@ -118,7 +118,9 @@ impl Publisher {
         format!("{}{list}{}", self.list_base, view.suffix())
     }
 
-    fn did(&self, organization: &[u8]) -> Option<String> {
+    /// The DID of an organization of the network, by its digest; `None` if that is no digest.
+    #[must_use]
+    pub fn did(&self, organization: &[u8]) -> Option<String> {
         let did = Did::new(&self.network, Hash::from_slice(organization)?).ok()?;
         Some(did.to_string())
     }

@@ -75,27 +75,34 @@ impl Asked {
 }
 
 /// The form of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Form {
-    /// Its media type.
-    pub media_type: &'static str,
-    /// Signed, or with our proof.
-    pub is_signed: bool,
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    media_type: &'static str,
+    is_signed: bool,
 }
 
-/// A question that is in order.
+/// What the bytes of an answer follow from: it is made once, by whatever names it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Question {
+pub struct Content {
     /// The list.
     pub list: Hash,
     /// Which of its lists.
     pub view: View,
     /// Which moment.
     pub asked: Asked,
-    /// In which form.
-    pub form: Form,
+    /// Signed, or with our proof.
+    pub is_signed: bool,
     /// Compressed once more.
     pub gzip: bool,
+}
+
+/// A question that is in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// What is asked for.
+    pub content: Content,
+    /// By which media type.
+    pub media_type: &'static str,
 }
 
 /// Why there is no list.
@@ -162,6 +169,13 @@ impl Refusal {
         }
     }
 
+    /// The same where nothing but the present was asked about, or whether to sign: that there is none is never final.
+    #[must_use]
+    pub fn for_now(self) -> Self {
+        let status = if self.status < 500 { 503 } else { self.status };
+        Self { status, ..self }
+    }
+
     /// Problem details (RFC 9457).
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -213,9 +227,9 @@ pub fn read(
     request: &ListRequest<'_>,
 ) -> Result<Question, Refusal> {
     let asked = read_query(request.query.unwrap_or_default())?;
-    let form = read_form(view, signs, request.accept)?;
+    let Form { media_type, is_signed } = read_form(view, signs, request.accept)?;
     let gzip = accepts_gzip(request.accept_encoding);
-    Ok(Question { list, view, asked, form, gzip })
+    Ok(Question { content: Content { list, view, asked, is_signed, gzip }, media_type })
 }
 
 fn offers(view: View, signs: bool) -> Vec<(&'static str, Form)> {
@@ -271,7 +285,7 @@ fn read_query(query: &str) -> Result<Asked, Refusal> {
         let value = String::from_utf8(percent_decode(value)).unwrap_or_default();
         let (place, read) = match name {
             "time" => (&mut time_s, number(&value)),
-            "timestamp" => (&mut time_s, parse_datetime(&value).ok().map(|time_ms| time_ms / 1000)),
+            "timestamp" => (&mut time_s, timestamp(&value)),
             "height" => (&mut height, number(&value)),
             "known_at" => (&mut known_at, number(&value)),
             _ => {
@@ -282,7 +296,7 @@ fn read_query(query: &str) -> Result<Asked, Refusal> {
         };
         let read = read.ok_or_else(|| {
             invalid(
-                "time is in seconds since 1970, timestamp as 2026-11-21T09:00:00Z, height and known_at are heights",
+                "time is in seconds since 1970, timestamp as 2026-11-21T09:00:00Z or with a fraction and an offset, height and known_at are heights",
             )
         })?;
         if place.replace(read).is_some() {
@@ -298,6 +312,37 @@ fn read_query(query: &str) -> Result<Asked, Refusal> {
         _ => Err(invalid(
             "a moment is a time with or without known_at, or a height; name one of them",
         )),
+    }
+}
+
+/// An XML Schema `dateTimeStamp`, as Bitstring Status List has it, in whole seconds: a fraction is cut off.
+fn timestamp(text: &str) -> Option<u64> {
+    let (seconds, rest) = text.split_at_checked(19)?;
+    let local_s = parse_datetime(&format!("{seconds}Z")).ok()? / 1000;
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let zone = fraction.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            (zone.len() < fraction.len()).then_some(zone)?
+        }
+        None => rest,
+    };
+    if zone == "Z" {
+        return Some(local_s);
+    }
+    let (sign, offset) = zone.split_at_checked(1)?;
+    let (hours, minutes) = offset.split_once(':')?;
+    if (hours.len(), minutes.len()) != (2, 2) {
+        return None;
+    }
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let offset_s = hours * 3_600 + minutes * 60;
+    if minutes > 59 || offset_s > 14 * 3_600 {
+        return None;
+    }
+    match sign {
+        "+" => local_s.checked_sub(offset_s),
+        "-" => local_s.checked_add(offset_s),
+        _ => None,
     }
 }
 
@@ -350,6 +395,9 @@ mod tests {
         assert_eq!(query("time=1795251600"), time(None));
         assert_eq!(query("timestamp=2026-11-21T09:00:00Z"), time(None));
         assert_eq!(query("timestamp=2026-11-21T09%3A00%3A00Z"), time(None));
+        for same in ["09:00:00.999Z", "18:00:00%2B09:00", "18:00:00.5+09:00", "03:30:00-05:30"] {
+            assert_eq!(query(&format!("timestamp=2026-11-21T{same}")), time(None), "{same}");
+        }
         assert_eq!(query("known_at=7&time=1795251600"), time(Some(7)));
         assert_eq!(query("height=7"), Ok(Asked::Height(7)));
         for wrong in [
@@ -361,7 +409,13 @@ mod tests {
             "time=18446744073709551615",
             "time=2026-11-21T09:00:00Z",
             "timestamp=1795251600",
-            "timestamp=2026-11-21T09:00:00.5Z",
+            "timestamp=2026-11-21T09:00:00",
+            "timestamp=2026-11-21T09:00:00.Z",
+            "timestamp=2026-11-21T09:00:00%2B9:00",
+            "timestamp=2026-11-21T09:00:00%2B14:01",
+            "timestamp=2026-11-21T09:00:00-09:60",
+            "timestamp=2026-11-21T09:00:00*09:00",
+            "timestamp=1970-01-01T00:00:00%2B00:01",
             "time=1&time=1",
             "time=1&timestamp=2026-11-21T09:00:00Z",
             "height=1&time=1",
@@ -430,6 +484,9 @@ mod tests {
                 .map(status),
             [404, 404, 400, 503, 503, 500]
         );
+        // A node that lags has not the last word about the present.
+        let lags = Refusal::of_node("STALE", "", &BTreeMap::new()).for_now();
+        assert_eq!((lags.status, lags.code), (503, "STALE"));
     }
 
     proptest! {

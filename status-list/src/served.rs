@@ -17,6 +17,9 @@ const LIST_BYTES_MAX: usize = LIST_ENTRIES_MAX as usize / 2;
 /// Shortest Bitstring Status List, in bytes: less would single people out (Bitstring Status List, §3.2).
 const BITSTRING_BYTES_MIN: usize = LIST_ENTRIES_MIN as usize / 8;
 
+/// Longest proof, in characters: twice what a list of a million entries has whose entries all have dates.
+const PROOF_CHARACTERS_MAX: usize = 64 * 1024 * 1024;
+
 /// Why a document is no status list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -71,7 +74,13 @@ impl Served {
     ///
     /// [`ServedError`].
     pub fn read(view: View, document: &Value) -> Result<Self, ServedError> {
-        let height = document["sillok"]["height"].as_str().and_then(|text| text.parse().ok());
+        let height = match &document["sillok"]["height"] {
+            Value::Null => None,
+            height => {
+                let height = text(height, "height")?.parse::<u64>();
+                Some(height.map_err(|_| ServedError::Member { name: "height" })?)
+            }
+        };
         let read = if view == View::Token { read_claims } else { read_credential };
         Ok(Self { height, ..read(view, document)? })
     }
@@ -175,6 +184,9 @@ pub fn read_proof(document: &Value) -> Result<Vec<v1::StateAnswer>, ServedError>
     if !is_member(member, PROOF_MESSAGE) {
         return Err(ProofMemberError::Missing.into());
     }
+    if member["proofValue"].as_str().is_some_and(|text| text.len() > PROOF_CHARACTERS_MAX) {
+        return Err(ProofMemberError::Damaged.into());
+    }
     let answer: v1::ListAnswer = read_member(member)?;
     Ok(answer.pieces)
 }
@@ -272,6 +284,18 @@ mod tests {
         // The list of one purpose is not taken for that of another.
         let other = Served::read(View::Revocation, &credential("suspension", &encoded));
         assert_eq!(other, Err(ServedError::Member { name: "statusPurpose" }));
+    }
+
+    #[test]
+    fn a_proof_has_a_bound() {
+        let too_long = "A".repeat(PROOF_CHARACTERS_MAX);
+        let proof = json!({ "proof": { "type": "SillokStateProof", "message": PROOF_MESSAGE,
+            "proofValue": format!("u{too_long}") } });
+        assert_eq!(read_proof(&proof), Err(ServedError::Proof(ProofMemberError::Damaged)));
+        let mut listed = claims(4, "eNrbuRgAAhcBXQ");
+        listed["sillok"] = json!({ "height": "7 " });
+        let read = Served::read(View::Token, &listed);
+        assert_eq!(read, Err(ServedError::Member { name: "height" }));
     }
 
     #[test]

@@ -188,7 +188,9 @@ impl Api {
         Ok(v1::Ancestor { header, path })
     }
 
-    fn check_kept(&self, height: u64) -> Result<(), Status> {
+    /// Is the state of this height kept here? Asked after a read it says whether what was read was whole: a block and what
+    /// it prunes are written at once.
+    pub(crate) fn check_kept(&self, height: u64) -> Result<(), Status> {
         if height < self.state_from().map_err(failed("state"))? {
             return Err(self.pruned_state(height).into());
         }

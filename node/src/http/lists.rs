@@ -77,12 +77,17 @@ impl Source for OwnState {
         self.api.ledger.clock().now_ms()
     }
 
-    async fn read(&self, list: Hash, asked: Asked) -> Result<Arc<Listed>, Refusal> {
+    async fn read(&self, list: Hash, asked: Asked) -> Result<(u64, Arc<Listed>), Refusal> {
         if let Err(joining) = self.api.check_joined() {
             return Err(refusal(&joining.into()));
         }
         let own = self.clone();
-        let read = self.api.blocking(move || own.listed(list, asked)).await;
+        // A block that comes while it is read may have changed it.
+        let read = move || {
+            let turn = own.turn();
+            own.listed(list, asked).map(|listed| (turn, listed))
+        };
+        let read = self.api.blocking(read).await;
         read.unwrap_or_else(|status| Err(refusal(&status)))
     }
 }
@@ -92,22 +97,23 @@ impl OwnState {
         let node = |status: Status| refusal(&status);
         let moment = Moment::read(asked.to_message()).map_err(|refused| node(refused.into()))?;
         let place = self.api.place(moment, true).map_err(node)?;
-        let leaf = |height: u64| -> Result<Option<v1::StatusList>, StateFault> {
-            answer::chunks(&self.api.ledger.storage.at(height), &name, &[]).map(|(list, _)| list)
+        let leaf = |height: u64| -> Result<Option<v1::StatusList>, Refusal> {
+            let storage = &self.api.ledger.storage;
+            let read = answer::chunks(&storage.at(height), &name, &[]).map(|(list, _)| list);
+            self.if_kept(&place, read)
         };
         let piece = |numbers: &[u32]| {
             let keys = answer::chunk_keys(&name, numbers);
             self.api.answer(&place, |_, _| Ok(keys.clone())).map_err(node)
         };
         let nothing = piece(&[])?;
-        let in_force = leaf(place.in_force()).map_err(fault)?;
-        let known = leaf(place.known()).map_err(fault)?;
+        let (in_force, known) = (leaf(place.in_force())?, leaf(place.known())?);
         let (Some(list), Some(known)) = (in_force, known) else {
             return Err(Refusal::unknown_list(self.publisher.proof(&[nothing])));
         };
         let numbers: Vec<u32> = (0..known.capacity / CHUNK_ENTRIES).collect();
         let pieces = numbers.chunks(CHUNKS_MAX).map(piece).collect::<Result<Vec<_>, _>>()?;
-        let states = self.states(&name, &place, &numbers).map_err(fault)?;
+        let states = self.if_kept(&place, self.states(&name, &place, &numbers))?;
         let header = self.api.ledger.storage.header(place.in_force());
         let header = header.ok().flatten().ok_or_else(Refusal::internal)?;
         Ok(Arc::new(Listed {
@@ -121,6 +127,14 @@ impl OwnState {
             pieces,
             unsigned: None,
         }))
+    }
+
+    /// What was read, unless its state went away meanwhile: a leaf that was pruned reads like one that never was.
+    fn if_kept<T>(&self, place: &Place, read: Result<T, StateFault>) -> Result<T, Refusal> {
+        for height in [place.known(), place.in_force()] {
+            self.api.check_kept(height).map_err(|status| refusal(&status))?;
+        }
+        read.map_err(fault)
     }
 
     /// The packed states of all chunks, as they are proved.

@@ -273,12 +273,19 @@ async fn an_answer_says_how_long_it_may_be_kept_and_is_not_sent_twice() {
     let (_directory, doors, times) = world(Retention::Archive).await;
     let target = path(&doors, View::Token);
     let first = get_with(&doors, &target, &[]).await;
-    let max_age: u64 =
-        first.header("cache-control").strip_prefix("public, max-age=").unwrap().parse().unwrap();
+    let control = first.header("cache-control");
+    let max_age = control.strip_prefix("public, max-age=").unwrap();
+    let max_age: u64 = max_age.strip_suffix(", must-revalidate").unwrap().parse().unwrap();
     assert!((1..=60).contains(&max_age), "never beyond its end, which is 300 s away");
     assert!(first.header("last-modified").ends_with(" GMT"));
     assert_eq!(first.header("vary"), "accept, accept-encoding");
     assert_eq!(first.header("access-control-allow-origin"), "*");
+    // What others may keep is nobody's own; what they may not is told apart.
+    let named = get_with(&doors, &target, &["X-Request-ID: mine"]).await;
+    assert_eq!((named.status, named.header("x-request-id")), (200, ""));
+    let none = format!("/lists/{}", Hash([7; 32]));
+    let named = get_with(&doors, &none, &["X-Request-ID: mine"]).await;
+    assert_eq!((named.header("cache-control"), named.header("x-request-id")), ("no-store", "mine"));
     let tag = format!("If-None-Match: {}", first.header("etag"));
     let again = get_with(&doors, &target, &[&tag]).await;
     assert_eq!((again.status, again.body.len()), (304, 0));
@@ -326,6 +333,10 @@ async fn a_body_is_compressed_for_who_asks_for_it_and_a_head_has_none() {
         let allowed = reply.header("allow").contains("GET, HEAD");
         let preflight = reply.header("access-control-allow-methods") == "GET, HEAD";
         assert!(allowed || preflight, "{method}");
+        // A page may ask whether what it has still holds.
+        let names = reply.header("access-control-allow-headers");
+        assert_eq!(names.contains("if-none-match"), preflight, "{method}");
+        assert!(reply.header("access-control-expose-headers").contains("retry-after"));
     }
     doors.close().await;
 }

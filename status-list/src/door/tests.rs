@@ -33,6 +33,8 @@ struct Memory {
     entries: u32,
     unsigned: Option<Refusal>,
     height: u64,
+    /// Without a permit nothing that is read comes back.
+    gate: Arc<Semaphore>,
 }
 
 impl Memory {
@@ -44,7 +46,15 @@ impl Memory {
             entries: 131_072,
             unsigned: None,
             height: 7,
+            gate: Arc::new(Semaphore::new(1)),
         }
+    }
+}
+
+impl Memory {
+    /// The list's max age passes.
+    fn pass_by(&self) {
+        self.now_ms.store(TIME_MS + u64::from(MAX_AGE_S + 1) * 1000, Ordering::SeqCst);
     }
 }
 
@@ -57,12 +67,14 @@ impl Source for Memory {
         self.now_ms.load(Ordering::SeqCst)
     }
 
-    async fn read(&self, list: Hash, asked: Asked) -> Result<Arc<Listed>, Refusal> {
+    async fn read(&self, list: Hash, asked: Asked) -> Result<(u64, Arc<Listed>), Refusal> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.clone().acquire_owned().await.unwrap();
+        drop(gate);
         if list != NAME {
             return Err(Refusal::unknown_list(Value::Null));
         }
-        Ok(Arc::new(Listed {
+        let listed = Listed {
             name: list,
             list: v1::StatusList {
                 issuer: vec![3; 32],
@@ -78,7 +90,8 @@ impl Source for Memory {
             known_height: 9,
             pieces: vec![v1::StateAnswer::default()],
             unsigned: self.unsigned.clone(),
-        }))
+        };
+        Ok((self.turn(), Arc::new(listed)))
     }
 }
 
@@ -221,7 +234,7 @@ async fn what_was_made_serves_until_the_next_turn() {
     source.turn.store(1, Ordering::SeqCst);
     get(&door, View::Token, "*/*").await;
     assert_eq!(source.reads.load(Ordering::SeqCst), 2);
-    assert_eq!(door.lock().all.len(), 1, "nothing of an earlier turn is kept");
+    assert_eq!(door.inner.present.lock().all.len(), 1, "nothing of an earlier turn is kept");
 }
 
 #[tokio::test]
@@ -229,7 +242,9 @@ async fn what_is_kept_and_on_its_way_has_a_bound_and_is_given_back() {
     const ROOM_KIB: usize = 512;
     let source = Memory::new();
     let door = door(&source, false);
-    door.room.forget_permits(BODIES_KIB_MAX - ROOM_KIB);
+    let (present, past) = (&door.inner.present, &door.inner.past);
+    past.room.forget_permits(PAST.bodies_kib - ROOM_KIB);
+    let now = ask(&door, "").await;
     let mut sent = Vec::new();
     let mut refused = None;
     // Each about a moment of its own, and none is read to its end.
@@ -244,35 +259,103 @@ async fn what_is_kept_and_on_its_way_has_a_bound_and_is_given_back() {
     assert_eq!(refused, Some((503, "BUSY".to_owned())));
     let bytes: usize = sent.iter().map(|answer| answer.body.len()).sum();
     assert!(bytes <= ROOM_KIB * 1024 && sent.len() > 2, "{bytes} in {}", sent.len());
+    // The present has a room of its own, and what is kept there stays.
+    assert_eq!(present.lock().all.len(), 1);
+    assert_eq!(ask(&door, "").await, now);
+    assert_eq!(get(&door, View::Suspension, CREDENTIAL_MEDIA_TYPE).await.status, 200);
     drop(sent);
     assert_eq!(ask(&door, "time=1795259999").await.status, 200);
-    *door.lock() = Kept::default();
-    assert_eq!(door.room.available_permits(), ROOM_KIB);
+    past.lock().forget();
+    assert_eq!(past.room.available_permits(), ROOM_KIB);
 }
 
 #[test]
 fn what_is_kept_is_the_newest_within_both_bounds() {
-    let question = |height: u64| {
-        let form = crate::request::Form { media_type: JSON_MEDIA_TYPE, is_signed: false };
-        Question { list: NAME, view: View::Token, asked: Asked::Height(height), form, gzip: false }
+    let content = |height: u64| {
+        let asked = Asked::Height(height);
+        Content { list: NAME, view: View::Token, asked, is_signed: false, gzip: false }
     };
-    for (bytes, expected) in [(1 << 20, KEPT_BYTES_MAX >> 20), (1, KEPT_MAX)] {
+    for (bytes, expected) in [(1 << 20, PAST.kept_bytes >> 20), (1, KEPT_MAX)] {
         let mut kept = Kept::default();
         for height in 0..2 * KEPT_MAX as u64 {
             let body = Bytes::from_static(&[0; 1 << 20]).slice(..bytes);
-            let entity_tag = String::new();
+            let digest = Vec::new();
             let made =
-                Made { body, entity_tag, time_ms: 0, until_s: 0, is_present: false, proof: None };
-            kept.put(question(height), 1, Arc::new(made));
+                Made { body, digest, time_ms: 0, until_s: 0, is_present: false, proof: None };
+            kept.put(content(height), 1, Arc::new(made), PAST.kept_bytes);
         }
         assert_eq!((kept.all.len(), kept.bytes), (expected, expected * bytes));
-        let newest = question(2 * KEPT_MAX as u64 - 1);
+        let newest = content(2 * KEPT_MAX as u64 - 1);
         assert_eq!(kept.all.back().unwrap().0, newest);
         // What was slow to be made is of a turn that is over, and pushes nothing out.
         let slow = kept.all.back().unwrap().2.clone();
-        kept.put(question(0), 0, slow);
+        kept.put(content(0), 0, slow, PAST.kept_bytes);
         assert_eq!((kept.all.len(), kept.all.back().unwrap().0), (expected, newest));
     }
+}
+
+/// Polls it until the source was asked, and lets it go: a caller that closes its connection.
+async fn ask_and_go(door: &Door<Memory>, source: &Memory, query: &str, reads: usize) {
+    let asked = async {
+        while source.reads.load(Ordering::SeqCst) < reads {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = ask(door, query) => panic!("nothing comes back yet"),
+        () = asked => {}
+    }
+}
+
+#[tokio::test]
+async fn what_is_begun_ends_and_keeps_its_place_when_its_caller_goes() {
+    let source = Memory::new();
+    let door = door(&source, false);
+    source.gate.forget_permits(1);
+    ask_and_go(&door, &source, "height=1", 1).await;
+    assert_eq!(door.inner.past.making.available_permits(), 0, "as long as it works");
+    // Who waits for a place and goes leaves nothing behind.
+    tokio::select! {
+        biased;
+        _ = ask(&door, "height=2") => panic!("there is no place"),
+        () = tokio::task::yield_now() => {}
+    }
+    // Two who want the same wait for the same.
+    let both = async { tokio::join!(ask(&door, "height=1"), ask(&door, "height=1")) };
+    let (both, ()) = tokio::join!(both, async {
+        tokio::task::yield_now().await;
+        source.gate.add_permits(1);
+    });
+    assert_eq!((both.0.status, &both.0), (200, &both.1));
+    assert_eq!(ask(&door, "height=1").await, both.0, "and it is kept");
+    assert_eq!(source.reads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_took_longer_than_a_turn_serves_in_the_turn_in_which_it_was_read() {
+    let source = Memory::new();
+    let door = door(&source, true);
+    source.gate.forget_permits(1);
+    ask_and_go(&door, &source, "", 1).await;
+    source.turn.store(2, Ordering::SeqCst);
+    source.gate.add_permits(1);
+    let first = ask(&door, "").await;
+    assert_eq!((first.status, ask(&door, "").await), (200, first.clone()));
+    assert_eq!(source.reads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn one_content_is_made_once_by_all_its_names() {
+    let source = Memory::new();
+    let door = door(&source, true);
+    let mut tags = Vec::new();
+    for name in [CREDENTIAL_MEDIA_TYPE, "application/ld+json", JSON_MEDIA_TYPE] {
+        let answer = get(&door, View::Revocation, name).await;
+        assert_eq!((answer.status, header(&answer, "content-type")), (200, name));
+        tags.push(header(&answer, "etag").to_owned());
+    }
+    tags.dedup();
+    assert_eq!((tags.len(), source.reads.load(Ordering::SeqCst)), (3, 1));
 }
 
 #[tokio::test]
@@ -284,17 +367,16 @@ async fn a_cache_keeps_nothing_beyond_its_end() {
         async || header(&get(&door, View::Token, "*/*").await, "cache-control").to_owned();
     let end = TIME_MS / 1000 + u64::from(MAX_AGE_S);
     for (now_s, expected) in [
-        (0, "public, max-age=60"),
-        (TIME_MS / 1000, "public, max-age=60"),
-        (end - 61, "public, max-age=60"),
-        (end - 13, "public, max-age=13"),
+        (0, "public, max-age=60, must-revalidate"),
+        (TIME_MS / 1000, "public, max-age=60, must-revalidate"),
+        (end - 61, "public, max-age=60, must-revalidate"),
+        (end - 13, "public, max-age=13, must-revalidate"),
         (end, "no-cache"),
         (end + 1, "no-cache"),
     ] {
         cached(now_s);
         assert_eq!(control().await, expected, "{now_s}");
     }
-    cached(TIME_MS / 1000);
     for query in ["time=1795251601", "height=7"] {
         assert_eq!(header(&ask(&door, query).await, "cache-control"), "no-cache");
     }
@@ -346,6 +428,7 @@ async fn a_signed_list_says_where_its_proof_is() {
     let expected =
         |query: &str| format!("<{base}{query}>; rel=\"alternate\"; type=\"application/json\"");
     assert_eq!(link("").await, expected("?height=9"));
+    source.pass_by();
     assert_eq!(link("time=1795251601").await, expected("?time=1795251601&known_at=9"));
     assert_eq!(header(&get(&door, View::Token, JSON_MEDIA_TYPE).await, "link"), "");
     let token = ask(&door, "time=1795251601").await;
@@ -361,6 +444,7 @@ async fn a_signed_list_says_where_its_proof_is() {
 async fn a_time_that_no_token_covers_is_not_signed() {
     let source = Memory::new();
     let door = door(&source, true);
+    source.pass_by();
     let end = TIME_MS / 1000 + u64::from(MAX_AGE_S);
     assert_eq!(ask(&door, &format!("time={end}")).await.status, 200);
     let answer = ask(&door, &format!("time={}", end + 1)).await;
@@ -374,6 +458,28 @@ async fn a_time_that_no_token_covers_is_not_signed() {
         ..ListRequest::default()
     };
     assert_eq!(door.answer(&request).await.status, 200, "the proof says it");
+}
+
+/// What was revoked since is in it as valid, and a verifier would take it for the present until `exp`.
+#[tokio::test]
+async fn a_list_of_the_past_is_not_signed_while_it_could_be_taken_for_the_present() {
+    let source = Memory::new();
+    let door = door(&source, true);
+    let end = TIME_MS / 1000 + u64::from(MAX_AGE_S);
+    for now_s in [TIME_MS / 1000, end] {
+        source.now_ms.store(now_s * 1000 + 999, Ordering::SeqCst);
+        for query in ["time=1795251601", "height=7"] {
+            let answer = ask(&door, query).await;
+            assert_eq!(code(&answer), (404, "NOT_SIGNED_YET".to_owned()), "{query}");
+            let json: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((&json["iat"], &json["exp"]), (&(TIME_MS / 1000).into(), &end.into()));
+        }
+    }
+    assert_eq!(ask(&door, "").await.status, 200, "the present is");
+    source.pass_by();
+    for query in ["time=1795251601", "height=7"] {
+        assert_eq!(ask(&door, query).await.status, 200, "{query}");
+    }
 }
 
 #[tokio::test]
