@@ -440,6 +440,9 @@ impl Ledger {
         empty: bool,
     ) -> Result<BuiltBlock, BlockError> {
         let tip = self.tip();
+        // What a longer window let in takes no place from what can be ordered now.
+        let latest_ms = time_ms.saturating_add(tip.parameters.valid_until_window_ms);
+        let left_out = &(left_out | &self.mempool().too_far_ahead(latest_ms));
         let state = self.storage.at(tip.height());
         let bytes_max = usize::try_from(tip.parameters.block_bytes_max).unwrap_or(usize::MAX);
         let mut candidates = if empty {

@@ -178,6 +178,14 @@ impl Mempool {
         self.queues.values().flat_map(Queue::values).any(ripe)
     }
 
+    /// Those with a valid-until after `latest_ms`, which no block can hold now.
+    #[must_use]
+    pub fn too_far_ahead(&self, latest_ms: u64) -> BTreeSet<Hash> {
+        let waiting = self.queues.values().flat_map(Queue::values);
+        let far = waiting.filter(|pending| pending.checked.valid_until_ms > latest_ms);
+        far.map(Pending::id).collect()
+    }
+
     /// Bytes of encoded transactions.
     #[must_use]
     pub const fn bytes(&self) -> usize {

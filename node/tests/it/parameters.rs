@@ -1,6 +1,6 @@
 //! Figures that were changed: in force for what comes next, and after a restart.
 
-use super::support::{GOVERNANCE, commit_one, create, governance, now_ms, open, operator};
+use super::support::{GOVERNANCE, build, commit_one, create, governance, now_ms, open, operator};
 use sillok_node::ledger::{Ledger, SubmitError};
 use sillok_proto::v1;
 
@@ -45,4 +45,15 @@ fn changed_figures_are_in_force_at_once_and_after_a_restart() {
     assert_eq!(too_far(&ledger), "VALID_UNTIL_TOO_FAR");
     set_parameters(&ledger, |parameters| parameters.valid_until_window_ms = 300_000);
     ledger.submit(create(ledger.chain.hash(), 9, now_ms() + 120_000).1).unwrap();
+}
+
+/// As after the window was shortened: those that wait for their time take no place from those that can be ordered.
+#[test]
+fn what_is_too_far_ahead_is_no_candidate() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path());
+    ledger.submit(create(ledger.chain.hash(), 9, now_ms() + 240_000).1).unwrap();
+    let early_ms = ledger.tip().header.time_ms + 1;
+    assert!(build(&ledger, early_ms).candidates.is_empty());
+    assert_eq!(build(&ledger, now_ms()).candidates.len(), 1);
 }
