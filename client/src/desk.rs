@@ -630,7 +630,10 @@ impl Client {
     ) -> Result<PartlySigned, WriteError> {
         let key = self.acting_key(author, CAPABILITY_INVOCATION).await?;
         // Only now, for reading the author has moved the trusted header on.
-        let until_ms = valid_until_ms.unwrap_or_else(|| self.valid_until_ms());
+        let until_ms = match valid_until_ms {
+            Some(until_ms) => until_ms,
+            None => self.valid_until_ms().await?,
+        };
         let mut partly = self.together(drafts, submitter, until_ms);
         for index in 0..partly.body().operations.len() {
             partly.sign(index, &key)?;
@@ -654,7 +657,10 @@ impl Client {
         let key = self.acting_key(role, SUBMIT).await?;
         let drafts = applications.iter().map(Application::draft).collect();
         // Only now, for reading the role has moved the trusted header on.
-        let until_ms = valid_until_ms.unwrap_or_else(|| self.valid_until_ms());
+        let until_ms = match valid_until_ms {
+            Some(until_ms) => until_ms,
+            None => self.valid_until_ms().await?,
+        };
         let mut partly = self.together(drafts, submitter, until_ms);
         for index in 0..applications.len() {
             partly.sign_acting_role(index, &key)?;

@@ -20,9 +20,10 @@ use std::time::Duration;
 
 /// How far ledger time may be behind the clock when a long-lived transaction is submitted at once.
 const WINDOW_MARGIN_MS: u64 = 15_000;
-/// How long a transaction may wait to be ordered, in milliseconds of ledger time: as long as the shortest window allows
-/// that operators may set, so that nobody has to ask for the one in force.
-const LIFE_MS: u64 = PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN - WINDOW_MARGIN_MS;
+/// How long a transaction may wait to be ordered, in milliseconds of ledger time: shorter than every window that operators
+/// may set, so that nobody has to ask for the one in force.
+const LIFE_MS: u64 = 45_000;
+const _: () = assert!(LIFE_MS + WINDOW_MARGIN_MS <= PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN);
 /// How long its receipt is waited for: until it is ordered or expired.
 const WAIT: Duration = Duration::from_secs(60);
 /// Longest time a node is asked to wait in one request.
@@ -316,20 +317,30 @@ impl Client {
     }
 
     /// A time until which a transaction made now may be ordered: 45 seconds ahead, which every window allows that operators
-    /// may set. Ledger time is what counts; it is taken from the last verified header, and from the clock as
-    /// far as that is believable.
-    #[must_use]
-    pub fn valid_until_ms(&self) -> u64 {
-        let (ledger_ms, window_ms) = {
+    /// may set. A network that began with a shorter one is asked for the one in force. Ledger time is what counts; it is
+    /// taken from the last verified header, and from the clock as far as every window allows.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], only where the network is asked.
+    pub async fn valid_until_ms(&self) -> Result<u64, ReadError> {
+        let first_ms = self.lock().chain().parameters().valid_until_window_ms;
+        let window_ms = if first_ms < PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN {
+            let in_force = self.parameters().await?;
+            in_force.even_if_stale().valid_until_window_ms.min(PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN)
+        } else {
+            PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN
+        };
+        let life_ms = LIFE_MS.min(window_ms / 2);
+        // A header of the genesis says nothing about the present.
+        let (ledger_ms, fresh) = {
             let trust = self.lock();
-            (trust.trusted().time_ms, trust.chain().parameters().valid_until_window_ms)
+            (trust.trusted().time_ms, trust.trusted().height > 0)
         };
         let now_ms = self.options().clock.now_ms();
-        // A header of the genesis says nothing about the present.
-        let fresh = self.lock().trusted().height > 0;
-        let latest = ledger_ms.saturating_add(window_ms / 2);
-        let base = if fresh { now_ms.clamp(ledger_ms, latest.max(ledger_ms)) } else { now_ms };
-        base.saturating_add(LIFE_MS.min(window_ms / 2))
+        let latest_ms = ledger_ms.saturating_add(window_ms.saturating_sub(life_ms));
+        let base_ms = if fresh { now_ms.clamp(ledger_ms, latest_ms) } else { now_ms };
+        Ok(base_ms.saturating_add(life_ms))
     }
 
     /// A key of `identity` that its current document allows to act.
@@ -359,8 +370,8 @@ impl Client {
     /// [`ReadError`].
     pub async fn latest_valid_until_ms(&self) -> Result<u64, ReadError> {
         let window_ms = self.parameters().await?.even_if_stale().valid_until_window_ms;
-        let now_ms = self.options().clock.now_ms();
-        // Ledger time may be a little behind the clock.
+        // Ledger time may be a little behind the clock; where it is ahead, the clock would take from the time to sign.
+        let now_ms = self.options().clock.now_ms().max(self.trusted().time_ms);
         Ok(now_ms.saturating_add(window_ms.saturating_sub(WINDOW_MARGIN_MS.min(window_ms / 4))))
     }
 
@@ -416,7 +427,8 @@ impl Client {
         submitter: &Identity,
     ) -> Result<Committed, WriteError> {
         self.current(&submitter.did).await?;
-        let mut partly = self.partly(&submitter.did, operation, self.valid_until_ms());
+        let until_ms = self.valid_until_ms().await?;
+        let mut partly = self.partly(&submitter.did, operation, until_ms);
         partly.sign(0, key)?;
         self.bring(partly, submitter).await
     }
@@ -500,7 +512,8 @@ impl Client {
         // Also moves the trusted header on, so that the end of the transaction is right.
         self.current(&parties.submitter.did).await?;
         let submitter = &parties.submitter.did;
-        let partly = TransactionBuilder::new(self.genesis_hash(), submitter, self.valid_until_ms())
+        let until_ms = self.valid_until_ms().await?;
+        let partly = TransactionBuilder::new(self.genesis_hash(), submitter, until_ms)
             .push(operation, terms)
             .freeze();
         Ok(Draft { partly })

@@ -195,6 +195,7 @@ async fn a_stale_update_is_refused_with_the_newer_version() {
     client.create(&holder, &world.parties()).await.unwrap();
     let key = &holder.keys[0].secret;
     let previous = client.current(&holder.did).await.unwrap().head_hash();
+    let until_ms = client.valid_until_ms().await.unwrap();
     let transaction = |new: &IdentityKey| {
         let document = document_of(vec![new.bound()], Vec::new());
         let draft = sillok_client::transaction::OperationDraft::set_device(
@@ -205,7 +206,7 @@ async fn a_stale_update_is_refused_with_the_newer_version() {
         let mut partly = sillok_client::transaction::TransactionBuilder::new(
             client.genesis_hash(),
             &world.ministries.registrar.did,
-            client.valid_until_ms(),
+            until_ms,
         )
         .push(draft, sillok_client::transaction::Terms::NAMED)
         .freeze();
@@ -441,18 +442,18 @@ async fn an_open_write_says_so() {
     };
     let world = world_with(lie).await;
     let client = world.client();
-    let transaction = creation(&world, &client);
+    let transaction = creation(&world, &client).await;
     let error = client.submit(&transaction, Duration::from_millis(200)).await.unwrap_err();
     assert!(matches!(error, WriteError::Pending { .. }) && error.is_open());
 }
 
 /// The transaction that registers a holder.
-fn creation(world: &World, client: &Client) -> v1::Transaction {
+async fn creation(world: &World, client: &Client) -> v1::Transaction {
     let holder = world.holder();
     let mut partly = sillok_client::transaction::TransactionBuilder::new(
         client.genesis_hash(),
         &world.ministries.registrar.did,
-        client.valid_until_ms(),
+        client.valid_until_ms().await.unwrap(),
     )
     .push(
         sillok_client::transaction::OperationDraft::create(&holder).unwrap(),
@@ -474,7 +475,7 @@ async fn a_write_is_over_when_ledger_time_says_so_and_not_when_a_node_does() {
     };
     let world = world_with(lie).await;
     let client = world.client();
-    let transaction = creation(&world, &client);
+    let transaction = creation(&world, &client).await;
     let error = client.submit(&transaction, Duration::from_millis(200)).await.unwrap_err();
     assert!(matches!(error, WriteError::Pending { .. }), "{error}");
     let passes = async {

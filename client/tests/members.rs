@@ -7,9 +7,11 @@ use sillok_client::keys::KeyAlgorithm::Ed25519;
 use sillok_client::keys::SecretKey;
 use sillok_client::member::{Progress, Standing};
 use sillok_client::read::{Client, Clock, ReadError, ReadOptions};
-use sillok_client::testing::{Door, Lie, MemoryNetwork, Ministries, serve};
+use sillok_client::testing::{Door, Lie, MemoryNetwork, MemoryOperator, Ministries, serve};
 use sillok_client::trust::Trust;
 use sillok_client::verify::{Asked, Policy, Verifier, VerifyError};
+use sillok_client::write::Parties;
+use sillok_did_method::{parameters_hash, proposal_hash};
 use sillok_ledger::light::LightError;
 use sillok_ledger::validator_set_hash;
 use sillok_proto::v1;
@@ -18,28 +20,68 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use v1::change::Change;
 
 const START_MS: u64 = 1_795_251_600_000;
+/// How long a transaction of this client lives, where every window allows it.
+const LIFE_MS: u64 = 45_000;
 
 /// A network, its door, and the clock of all: each question is a second later.
 struct World {
     door: Door,
     ministries: Ministries,
+    operators: Vec<MemoryOperator>,
     clock: Arc<AtomicU64>,
 }
 
 async fn world_with(lie: Lie) -> World {
     let (mut network, ministries) = MemoryNetwork::new("test", START_MS).unwrap();
+    let operators = network.operators().to_vec();
     network.commit(START_MS + 1_000, &[]).unwrap();
     let clock = Arc::new(AtomicU64::new(START_MS + 1_000));
     let now = clock.clone();
     let door = serve(network, move || now.fetch_add(1_000, Ordering::Relaxed), lie).await.unwrap();
-    World { door, ministries, clock }
+    World { door, ministries, operators, clock }
 }
 
 async fn world() -> World {
     world_with(Lie::default()).await
 }
 
+/// A network that began with a window.
+async fn world_of(window_ms: u64) -> World {
+    let (network, ministries) = MemoryNetwork::new("test", START_MS).unwrap();
+    let mut genesis = network.chain().genesis().clone();
+    genesis.parameters.as_mut().unwrap().valid_until_window_ms = window_ms;
+    let operators = network.operators().to_vec();
+    let keys = operators.iter().map(|one| one.validator.clone()).collect();
+    let mut network = MemoryNetwork::of_genesis(genesis, keys).unwrap();
+    network.commit(START_MS + 1_000, &[]).unwrap();
+    let clock = Arc::new(AtomicU64::new(START_MS + 2_000));
+    let now = clock.clone();
+    let door = serve(network, move || now.load(Ordering::Relaxed), Lie::default()).await.unwrap();
+    World { door, ministries, operators, clock }
+}
+
 impl World {
+    /// The operators go over to another window.
+    async fn set_window(&self, client: &Client, window_ms: u64) {
+        let mut parameters = client.parameters().await.unwrap().even_if_stale().clone();
+        let previous = parameters_hash(&parameters).to_vec();
+        parameters.valid_until_window_ms = window_ms;
+        let set = v1::SetParameters { previous, parameters: Some(parameters) };
+        let proposal = v1::Proposal {
+            expires_ms: self.now_ms() + 60_000,
+            change: Some(v1::Change { change: Some(Change::SetParameters(set)) }),
+        };
+        let hash = proposal_hash(&client.genesis_hash(), &proposal);
+        let submitter = &self.ministries.registrar;
+        let [one, two, three, _] = self.operators.as_slice() else { panic!("four operators") };
+        client.propose(&one.did, &one.governance, proposal, submitter).await.unwrap();
+        for other in [two, three] {
+            client.approve(&other.did, &other.governance, &hash, submitter).await.unwrap();
+        }
+        let in_force = self.door.network().tip().parameters.valid_until_window_ms;
+        assert_eq!(in_force, window_ms);
+    }
+
     fn now_ms(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
     }
@@ -232,7 +274,7 @@ async fn members_and_proposals_are_read_with_proof() {
         expires_ms: world.now_ms() + 60_000,
         change: Some(v1::Change { change: Some(Change::AdmitObserver(observer.clone())) }),
     };
-    let hash = sillok_did_method::proposal_hash(&client.genesis_hash(), &proposal);
+    let hash = proposal_hash(&client.genesis_hash(), &proposal);
     let absent = client.proposal(&hash).await.unwrap();
     assert!(absent.even_if_stale().is_none());
     let [one, two, three, _] = operators.as_slice() else { panic!("four operators") };
@@ -250,6 +292,37 @@ async fn members_and_proposals_are_read_with_proof() {
     assert!(matches!(found[0].progress(answer.time_ms()), Progress::Executed(_)));
     let members = client.members().await.unwrap();
     assert_eq!(members.even_if_stale().observers[0].observer, Some(observer));
+}
+
+#[tokio::test]
+async fn what_is_signed_lives_by_the_window_in_force_and_not_by_that_of_the_genesis() {
+    let world = world_of(10_000).await;
+    let client = world.client();
+    assert_eq!(client.valid_until_ms().await.unwrap(), world.now_ms() + 5_000);
+    world.set_window(&client, 300_000).await;
+    world.clock.fetch_add(1_000, Ordering::Relaxed);
+    assert_eq!(client.valid_until_ms().await.unwrap(), world.now_ms() + LIFE_MS);
+}
+
+#[tokio::test]
+async fn what_a_clock_that_is_ahead_signs_is_within_every_window() {
+    let world = world_of(300_000).await;
+    world.set_window(&world.client(), 180_000).await;
+    let ahead_of = |offset_ms: i64| {
+        let clock = world.clock.clone();
+        let clock =
+            Clock::new(move || clock.load(Ordering::Relaxed).saturating_add_signed(offset_ms));
+        world.client().with_options(ReadOptions { clock, ..ReadOptions::default() })
+    };
+    let authority = world.ministries.registrar.did.clone();
+    let countersigner = Some(world.ministries.countersigner.did.clone());
+    let holder = Identity::holder("test", Ed25519, true, authority, countersigner).unwrap();
+    let parties = Parties::submitter(&world.ministries.registrar);
+    ahead_of(170_000).create(&holder, &parties).await.unwrap();
+    // One that is behind leaves an offline key as much time as any other.
+    let behind = ahead_of(-9_000);
+    let until_ms = behind.latest_valid_until_ms().await.unwrap();
+    assert_eq!(until_ms, behind.trusted().time_ms + 165_000);
 }
 
 #[tokio::test]

@@ -355,6 +355,7 @@ mod members {
             let admitted = members::admit(&mut devnet).await.unwrap();
             let did = governor(&devnet, &admitted.node.name).unwrap().did;
             let key = members::validator_key(&admitted.node.directory).unwrap();
+            let until_ms = client.valid_until_ms().await.unwrap();
             let join = |key: &SecretKey, height: u64, hash: &Hash| {
                 let operation = sillok_client::transaction::OperationDraft::join(
                     &did,
@@ -362,7 +363,7 @@ mod members {
                     height,
                     hash,
                 );
-                let mut partly = client.partly(&brings.did, operation, client.valid_until_ms());
+                let mut partly = client.partly(&brings.did, operation, until_ms);
                 partly.sign(0, key).unwrap();
                 client.bring(partly, &brings)
             };

@@ -51,8 +51,8 @@ pub use signature::{SIGNATURE_BYTES, SignatureError, normalize_p256, verify, ver
 pub use statement::{
     OperationHashes, acting_role_string, approval_string, author_statement, author_statement_hash,
     author_string, credential_type_name, head_hash, holder_string, operation_hash,
-    operation_list_hash, prepare_string, private_content_hash, proposal_hash, read_string,
-    status_list_name, submitter_string, transaction_id,
+    operation_list_hash, parameters_hash, prepare_string, private_content_hash, proposal_hash,
+    read_string, status_list_name, submitter_string, transaction_id,
 };
 pub use view::{
     DID_CONTEXT, DID_MEDIA_TYPE, Resolution, ResolutionError, document_json, error_json,

@@ -161,6 +161,12 @@ pub fn proposal_hash(genesis: &Hash, proposal: &v1::Proposal) -> Hash {
     Tag::GovernanceProposal.hash_message_in(genesis, proposal)
 }
 
+/// H(figures): how new ones name those that they were made of.
+#[must_use]
+pub fn parameters_hash(parameters: &v1::Parameters) -> Hash {
+    Tag::Parameters.hash_message(parameters)
+}
+
 /// H(head): how a version is named by the next one and by an operation that builds on it.
 #[must_use]
 pub fn head_hash(head: &v1::Head) -> Hash {

@@ -287,6 +287,11 @@ pub enum AdmissionError {
     /// A figure with which the network could not go on.
     #[error("{name} would be {value}, outside {range}; propose it within")]
     ParameterRange { name: &'static str, value: u64, range: &'static str },
+    /// Figures that were made of others than those in force.
+    #[error(
+        "these figures were made of {previous} and {in_force} are in force, so they would undo what was decided meanwhile; propose again"
+    )]
+    ParametersChanged { previous: Hash, in_force: Hash },
     /// The figures in force.
     #[error("these figures are in force already; nothing to do")]
     ParametersUnchanged,
@@ -472,6 +477,7 @@ impl AdmissionError {
             Self::ArchivesMin { .. } => "ARCHIVES_MIN",
             Self::ParameterFixed { .. } => "PARAMETER_FIXED",
             Self::ParameterRange { .. } => "PARAMETER_RANGE",
+            Self::ParametersChanged { .. } => "FIGURES_CHANGED",
             Self::ParametersUnchanged => "ALREADY",
             Self::JoinNotApproved { .. } => "JOIN_NOT_APPROVED",
             Self::JoinExpired { .. } => "JOIN_EXPIRED",
@@ -603,6 +609,7 @@ impl AdmissionError {
             | Self::ArchivesMin { .. }
             | Self::ParameterFixed { .. }
             | Self::ParameterRange { .. }
+            | Self::ParametersChanged { .. }
             | Self::JoinNotApproved { .. }
             | Self::JoinExpired { .. }
             | Self::JoinHeaderUnknown { .. }
@@ -680,6 +687,9 @@ impl AdmissionError {
             Self::ParameterFixed { name } => vec![("parameter", (*name).to_owned())],
             Self::ParameterRange { name, value, .. } => {
                 vec![("parameter", (*name).to_owned()), ("value", value.to_string())]
+            }
+            Self::ParametersChanged { previous, in_force } => {
+                vec![("previous", previous.to_string()), ("in_force", in_force.to_string())]
             }
             Self::ProposalExists { proposal } | Self::ProposalUnknown { proposal } => {
                 vec![("proposal", proposal.to_string())]

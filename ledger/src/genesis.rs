@@ -8,6 +8,7 @@ mod json;
 pub use json::{from_json, to_json};
 
 use crate::certificate::{self, PROTOCOL_VERSION};
+use crate::light::CLOCK_DRIFT_MS;
 use crate::state_key::TreeKey;
 use sillok_did_method::{
     DocumentError, EndpointError, NameError, Recovery, check_document, check_endpoint, check_name,
@@ -25,6 +26,14 @@ pub const OBSERVERS_MAX: usize = 256;
 /// Longest window of any network: names of what was ordered are kept and fetched for as long, whatever the window in
 /// force, for it may be changed.
 pub const VALID_UNTIL_WINDOW_MS_MAX: u64 = 300_000;
+/// Longest heartbeat of any network: half the age from which on clients call an answer stale.
+pub const HEARTBEAT_MS_MAX: u64 = 30_000;
+/// Furthest that the clocks of any network let a fresh block's time be behind them.
+pub const CLOCK_BEHIND_MS_MAX: u64 = 60_000;
+/// Furthest that the clocks of any network let a block's time be ahead of them: half of what a light client takes, whose
+/// clock may be behind. A client that refused the newest header could not even propose what would mend it.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 5_000;
+const _: () = assert!(2 * CLOCK_AHEAD_MS_MAX <= CLOCK_DRIFT_MS);
 /// Longest block of any network. What passes blocks on takes as much from the start, whatever the bound in force: a node
 /// that is one height behind must not refuse a block of the next.
 pub const BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -308,9 +317,9 @@ fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
 pub(crate) fn check_figures(p: &v1::Parameters) -> Result<(), OutOfRange> {
     let window_ms = 1_000..=VALID_UNTIL_WINDOW_MS_MAX;
     within("valid_until_window_ms", p.valid_until_window_ms, window_ms, "1 s to 5 min")?;
-    within("heartbeat_ms", p.heartbeat_ms, 100..=60_000, "100 ms to 60 s")?;
-    within("clock_behind_ms", p.clock_behind_ms, 100..=60_000, "100 ms to 60 s")?;
-    within("clock_ahead_ms", p.clock_ahead_ms, 100..=60_000, "100 ms to 60 s")?;
+    within("heartbeat_ms", p.heartbeat_ms, 100..=HEARTBEAT_MS_MAX, "100 ms to 30 s")?;
+    within("clock_behind_ms", p.clock_behind_ms, 100..=CLOCK_BEHIND_MS_MAX, "100 ms to 60 s")?;
+    within("clock_ahead_ms", p.clock_ahead_ms, 100..=CLOCK_AHEAD_MS_MAX, "100 ms to 5 s")?;
     within(
         "trusting_period_ms",
         p.trusting_period_ms,

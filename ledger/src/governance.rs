@@ -9,10 +9,14 @@ use sillok_proto::Hash;
 pub const MEMBERSHIP_DELAY: u64 = 2;
 /// A change of the figures in block h is in force at height h + 1, whose parent state holds them.
 pub const PARAMETERS_DELAY: u64 = 1;
-/// Shortest window that a network may go over to: what is signed away from the network, as governance is, takes time.
-pub const PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN: u64 = 60_000;
+/// Shortest window that a network may go over to, 3 minutes: what is signed away from the network, as governance is, is
+/// carried to the key and back by hand.
+pub const PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN: u64 = 180_000;
 /// Shortest heartbeat and nearest clocks that a network may go over to, in milliseconds.
 pub const PARAMETERS_CLOCK_MS_MIN: u64 = 1_000;
+/// Longest heartbeat that a network may go over to, in milliseconds: with ordinary delays the answers of an idle network
+/// are then well below the minute from which on clients call them stale.
+pub const PARAMETERS_HEARTBEAT_MS_MAX: u64 = 20_000;
 /// Furthest end of a proposal, from the block that opens it: 30 days, in milliseconds.
 pub const PROPOSAL_MS_MAX: u64 = 30 * DAY_MS;
 /// Most proposals that one operator opened and that can still be approved.

@@ -8,7 +8,8 @@
 use ed25519_dalek::{Signer, SigningKey};
 use sillok_did_method::{
     CAPABILITY_INVOCATION, DEVICE_RELATIONSHIPS, SUBMIT, author_statement, author_string,
-    document_hash, head_hash, inception_digest, key_id, submitter_string, transaction_id,
+    document_hash, head_hash, inception_digest, key_id, parameters_hash, submitter_string,
+    transaction_id,
 };
 use sillok_ledger::snapshot::Prefix;
 use sillok_ledger::{
@@ -164,10 +165,12 @@ fn deactivate(ledger: &Ledger, device: u8) -> v1::Transaction {
 /// The one operator sets figures: opening the proposal is executing it.
 fn set_parameters(ledger: &Ledger, change: impl Fn(&mut v1::Parameters)) -> v1::Transaction {
     let mut parameters = ledger.tip().parameters.clone();
+    let previous = parameters_hash(&parameters).to_vec();
     change(&mut parameters);
+    let set = v1::SetParameters { previous, parameters: Some(parameters) };
     let proposal = v1::Proposal {
         expires_ms: ledger.tip().header.time_ms + 3_600_000,
-        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(parameters)) }),
+        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(set)) }),
     };
     let operator = organization_digest(&organization()).to_vec();
     let operation = Op::Propose(v1::Propose { operator, proposal: Some(proposal) });

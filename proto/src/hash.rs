@@ -73,6 +73,8 @@ pub enum Tag {
     TreeKey,
     /// Name of a [`crate::v1::Proposal`].
     GovernanceProposal,
+    /// The figures that others were made of: [`crate::v1::SetParameters`].
+    Parameters,
     /// Name of a credential type.
     CredentialType,
     /// Name of a status list.
@@ -127,6 +129,7 @@ impl Tag {
         Self::ValidatorSet,
         Self::TreeKey,
         Self::GovernanceProposal,
+        Self::Parameters,
         Self::CredentialType,
         Self::StatusList,
         Self::LeafSalt,
@@ -166,6 +169,7 @@ impl Tag {
             Self::ValidatorSet => "sillok/v1/validator-set",
             Self::TreeKey => "sillok/v1/tree-key",
             Self::GovernanceProposal => "sillok/v1/governance-proposal",
+            Self::Parameters => "sillok/v1/parameters",
             Self::CredentialType => "sillok/v1/credential-type",
             Self::StatusList => "sillok/v1/status-list",
             Self::LeafSalt => "sillok/v1/leaf-salt",

@@ -711,16 +711,16 @@ pub(crate) enum ProposeCommand {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct FigureArguments {
-    /// Longest life of a transaction, 1 to 5 minutes
+    /// Longest life of a transaction, 3 to 5 minutes
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
     pub(crate) valid_until_window: Option<Duration>,
-    /// An empty block when nothing was ordered for this long, 1 to 60 seconds
+    /// An empty block when nothing was ordered for this long, 1 to 20 seconds
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
     pub(crate) heartbeat: Option<Duration>,
     /// How far behind a validator's clock a block's time may be, 1 to 60 seconds
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
     pub(crate) clock_behind: Option<Duration>,
-    /// How far ahead of it, 1 to 60 seconds
+    /// How far ahead of it, 1 to 5 seconds
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Figures")]
     pub(crate) clock_ahead: Option<Duration>,
     /// Longest block, 1 to 8 MiB

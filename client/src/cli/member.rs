@@ -19,7 +19,7 @@ use sillok_client::read::{Client, Committed};
 use sillok_client::transaction::OperationDraft;
 use sillok_client::verify::Answer;
 use sillok_client::write::WriteError;
-use sillok_did_method::{Did, format_datetime, proposal_hash};
+use sillok_did_method::{Did, format_datetime, parameters_hash, proposal_hash};
 use sillok_ledger::MEMBERSHIP_DELAY;
 use sillok_proto::{Hash, v1};
 use std::fs;
@@ -267,7 +267,8 @@ async fn send(
     client.current(&submitter.did).await?;
     match (key, &signing.out) {
         (Some(key), _) => {
-            let mut partly = client.partly(&submitter.did, draft, client.valid_until_ms());
+            let until_ms = client.valid_until_ms().await?;
+            let mut partly = client.partly(&submitter.did, draft, until_ms);
             partly.sign(0, key)?;
             let Some(yes) = confirm else {
                 return Ok(Some(client.bring(partly, &submitter).await?));
@@ -357,12 +358,7 @@ async fn set_parameters(
     let client = session::client(global).await?;
     let old = client.parameters().await?.even_if_stale().clone();
     let new = figures.set(&old);
-    let changed: Vec<(&'static str, String)> = operation::parameters(&old)
-        .into_iter()
-        .zip(operation::parameters(&new))
-        .filter(|(before, after)| before != after)
-        .map(|((name, before), (_, after))| (name, format!("{before} -> {after}")))
-        .collect();
+    let changed = operation::difference(&old, &new);
     if changed.is_empty() {
         output.value(&json!({ "already": true }));
         output.line(format_args!("{}; nothing is to be proposed", output.good("already so")));
@@ -371,7 +367,30 @@ async fn set_parameters(
     output.line("figures of the network, from the block after the last approval on:");
     output.facts(&changed);
     output.line("");
-    open(&client, Change::SetParameters(new), arguments, Some(yes), output).await
+    let previous = parameters_hash(&old).to_vec();
+    let set = v1::SetParameters { previous, parameters: Some(new) };
+    open(&client, Change::SetParameters(set), arguments, Some(yes), output).await
+}
+
+/// What an open proposal would change of the figures in force, which are proved; nothing of other proposals.
+async fn difference(
+    client: &Client,
+    proposed: &Proposed,
+    time_ms: u64,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let Some(Change::SetParameters(set)) = proposed.change() else { return Ok(Vec::new()) };
+    if proposed.progress(time_ms) != Progress::Open {
+        return Ok(Vec::new());
+    }
+    let in_force = client.parameters().await?.even_if_stale().clone();
+    if set.previous != parameters_hash(&in_force).0 {
+        let gone = "it was made of figures that are not in force any more; propose again";
+        return Ok(vec![("would change", gone.to_owned())]);
+    }
+    let changed = operation::difference(&in_force, &set.parameters.clone().unwrap_or_default());
+    let lines: Vec<String> =
+        changed.into_iter().map(|(name, change)| format!("{name} {change}")).collect();
+    Ok(vec![("would change", lines.join("\n"))])
 }
 
 impl FigureArguments {
@@ -437,6 +456,13 @@ async fn approve(
 ) -> Result<u8, Failure> {
     let client = session::client(global).await?;
     let signer = signer(&client, signing).await?;
+    let answer = client.proposal(proposal).await?;
+    if let Some(proposed) = answer.even_if_stale() {
+        let changed = difference(&client, proposed, answer.time_ms()).await?;
+        if !changed.is_empty() {
+            output.facts(&changed);
+        }
+    }
     let draft = OperationDraft::approve(&signer.operator, proposal);
     let sent = send(&client, signing, signer.key.as_ref(), draft, None, output).await;
     match sent {
@@ -618,6 +644,7 @@ async fn show(global: &Global, hash: &Hash, output: Output) -> Result<u8, Failur
     output.value(&value(proposed, known, &network, time_ms));
     let mut facts = vec![("proposal", hash.to_string()), ("state", progress(proposed, time_ms))];
     facts.extend(operation::change(&network, proposed.change()));
+    facts.extend(difference(&client, proposed, time_ms).await?);
     facts.push(("expires", format_datetime(proposed.expires_ms())));
     let approvals: Vec<String> = proposed
         .record

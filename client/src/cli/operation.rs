@@ -78,6 +78,19 @@ pub(super) fn parameters(p: &v1::Parameters) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The figures that `new` has other than `old`, each from what to what.
+pub(super) fn difference(
+    old: &v1::Parameters,
+    new: &v1::Parameters,
+) -> Vec<(&'static str, String)> {
+    parameters(old)
+        .into_iter()
+        .zip(parameters(new))
+        .filter(|(before, after)| before != after)
+        .map(|((name, before), (_, after))| (name, format!("{before} -> {after}")))
+        .collect()
+}
+
 /// The state of an entry, by its Token Status List value.
 fn entry_state(state: u32) -> String {
     match state {
@@ -115,7 +128,11 @@ pub(super) fn change(network: &str, change: Option<&Change>) -> Vec<(&'static st
         }
         Some(Change::Accredit(grant)) => of("accredit", new_grant(network, Some(grant))),
         Some(Change::Withdraw(grant)) => of("withdraw", ended_grant(network, Some(grant))),
-        Some(Change::SetParameters(figures)) => of("set parameters", parameters(figures)),
+        Some(Change::SetParameters(set)) => {
+            let made_of = vec![("made of", hex::encode(&set.previous))];
+            let figures = parameters(&set.parameters.clone().unwrap_or_default());
+            of("set parameters", [figures, made_of].concat())
+        }
         None => of("none that this version knows; update this program before you sign", Vec::new()),
     }
 }

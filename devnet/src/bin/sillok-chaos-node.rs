@@ -10,6 +10,7 @@ use sillok_consensus::testing::{Behavior, Mutant, Random, Traitor};
 use sillok_consensus::{Ed25519Signer, decode_message};
 use sillok_devnet::chaos::Fault;
 use sillok_ledger::Chain;
+use sillok_ledger::genesis::BLOCK_BYTES_MAX;
 use sillok_node::clock::Clock;
 use sillok_node::keys::SecretKey;
 use sillok_node::ledger::ExecutionFault;
@@ -168,7 +169,8 @@ fn traitor(fault: Fault, directory: &Path) -> anyhow::Result<Outgoing> {
         Fault::Flood => vec![Behavior::Flood, Behavior::Replay],
         other => anyhow::bail!("{other:?} is nothing that a node does"),
     };
-    let block_bytes_max = usize::try_from(chain.parameters().block_bytes_max)?;
+    // As ordering does: operators may set longer blocks than the genesis.
+    let block_bytes_max = usize::try_from(BLOCK_BYTES_MAX)?;
     let state =
         Mutex::new((Traitor::new(*chain.hash(), victims, behaviors), Random::new(rand::random())));
     Ok(Outgoing::new(move |bytes: Bytes| {

@@ -470,7 +470,7 @@ impl Desks {
 
     fn send(&mut self, client: &mut Client, deeds: &[Deed], now_ms: u64, now_us: u64) -> usize {
         // Some sign for longer than the shortest window allows.
-        let life_ms = if self.random.chance(250) { 110_000 } else { 45_000 };
+        let life_ms = if self.random.chance(250) { 230_000 } else { 45_000 };
         let until = now_ms + life_ms;
         let made = self.transaction(deeds, now_ms, until);
         client.take(made, until, now_us, true)

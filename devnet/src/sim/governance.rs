@@ -6,7 +6,7 @@ use super::keys::Key;
 use super::reference::Reference;
 use super::scenario::Change;
 use sillok_consensus::testing::Random;
-use sillok_did_method::proposal_hash;
+use sillok_did_method::{parameters_hash, proposal_hash};
 use sillok_ledger::TreeKey;
 use sillok_ledger::certificate::{faulty_max, quorum};
 use sillok_proto::v1::change::Change as Wire;
@@ -192,7 +192,11 @@ fn begin(
         }
         Change::Parameters => {
             let old = record.read(&TreeKey::parameters()).unwrap_or_default();
-            (0, None, propose(Wire::SetParameters(other_figures(&old, random))))
+            let set = v1::SetParameters {
+                previous: parameters_hash(&old).to_vec(),
+                parameters: Some(other_figures(&old, random)),
+            };
+            (0, None, propose(Wire::SetParameters(set)))
         }
     };
     Some(Doing {
@@ -214,7 +218,7 @@ fn other_figures(old: &v1::Parameters, random: &mut Random) -> v1::Parameters {
         others[random.index(others.len())]
     };
     v1::Parameters {
-        valid_until_window_ms: other(old.valid_until_window_ms, &[60_000, 120_000, 300_000]),
+        valid_until_window_ms: other(old.valid_until_window_ms, &[180_000, 240_000, 300_000]),
         heartbeat_ms: other(old.heartbeat_ms, &[1_000, HEARTBEAT_MS_MAX]),
         clock_ahead_ms: other(old.clock_ahead_ms, &[2_000, 3_000]),
         block_bytes_max: other(old.block_bytes_max, &[1 << 20, 2 << 20, 4 << 20]),

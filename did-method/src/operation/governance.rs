@@ -51,7 +51,12 @@ pub enum Change {
     /// The end of a grant, of whatever level.
     Withdraw(EndedGrant),
     /// All figures of the network, also those that stay. Their ranges are the ledger's to check.
-    SetParameters(v1::Parameters),
+    SetParameters {
+        /// See [`crate::parameters_hash`]: of the figures that these were made of.
+        previous: Hash,
+        /// The new ones.
+        parameters: v1::Parameters,
+    },
 }
 
 /// Opening a proposal, which the proposer approves by opening it.
@@ -160,7 +165,10 @@ impl Change {
             }
             Wire::Accredit(grant) => NewGrant::check(grant).map(Self::Accredit),
             Wire::Withdraw(grant) => EndedGrant::check(grant).map(Self::Withdraw),
-            Wire::SetParameters(figures) => Ok(Self::SetParameters(figures.clone())),
+            Wire::SetParameters(set) => Ok(Self::SetParameters {
+                previous: hash(&set.previous, "previous")?,
+                parameters: set.parameters.clone().unwrap_or_default(),
+            }),
         }
     }
 }

@@ -4,17 +4,22 @@
 //! seat keeps its key, for it still votes. Who is removed loses its seat at once, that is two heights later.
 
 use super::members::{
-    Roster, effective_height, member_record, record, require_never_used, require_unused, use_key,
+    Roster, effective_height, member_record, parameters, record, require_never_used,
+    require_unused, use_key,
 };
 use super::{Context, accredit, withdraw};
-use crate::genesis::{OBSERVERS_MAX, OPERATORS_MAX, check_figures};
+use crate::genesis::{
+    CLOCK_AHEAD_MS_MAX, CLOCK_BEHIND_MS_MAX, OBSERVERS_MAX, OPERATORS_MAX,
+    VALID_UNTIL_WINDOW_MS_MAX, check_figures,
+};
 use crate::governance::{
-    PARAMETERS_CLOCK_MS_MIN, PARAMETERS_DELAY, PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN,
+    PARAMETERS_CLOCK_MS_MIN, PARAMETERS_DELAY, PARAMETERS_HEARTBEAT_MS_MAX,
+    PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN,
 };
 use crate::overlay::read;
 use crate::trust::TrustEvent;
 use crate::{AdmissionError, Overlay, StateFault, StateView, TreeKey, admit};
-use sillok_did_method::{Change, OperatorKeys, ed25519_key, key_id};
+use sillok_did_method::{Change, OperatorKeys, ed25519_key, key_id, parameters_hash};
 use sillok_proto::{Hash, encode, v1};
 
 /// What a change did.
@@ -60,22 +65,31 @@ pub(super) fn execute<V: StateView + ?Sized>(
         Change::Withdraw(grant) => {
             return Ok(Done::Trust(withdraw::end(context, None, grant, state)?));
         }
-        Change::SetParameters(new) => {
-            let effective_height = set_parameters(context, new, roster, state)?;
+        Change::SetParameters { previous, parameters } => {
+            let effective_height = set_parameters(context, previous, parameters, roster, state)?;
             return Ok(Done::Parameters { effective_height });
         }
     }
     Ok(Done::Members { effective_height: None })
 }
 
-/// May the network ever go over to these figures? Asked when they are proposed too: what may not be now may never be,
-/// but for `archives_min`, which is a matter of who is there when they are executed.
-pub(super) fn check_parameters(
+/// May the network go over from the figures in force to these? Asked when they are proposed too: what may not be now may
+/// never be, but for `archives_min`, which is a matter of who is there when they are executed. Returns those in force.
+pub(super) fn check_parameters<V: StateView + ?Sized>(
     context: &Context<'_>,
+    previous: &Hash,
     new: &v1::Parameters,
-) -> Result<(), AdmissionError> {
-    let frame = context.frame;
-    let (old, first) = (frame.parameters, frame.chain.parameters());
+    view: &V,
+) -> Result<v1::Parameters, AdmissionError> {
+    let (old, first) = (parameters(view)?, context.frame.chain.parameters());
+    if old == *new {
+        return Err(AdmissionError::ParametersUnchanged);
+    }
+    // All figures are named: a late approval of what was made of others would undo what was decided meanwhile.
+    let in_force = parameters_hash(&old);
+    if *previous != in_force {
+        return Err(AdmissionError::ParametersChanged { previous: *previous, in_force });
+    }
     // A client knows them from the genesis, and is to trust nobody for them: how old a trusted header may be, and under
     // which name lists are served, which is written in credentials.
     if new.trusting_period_ms != first.trusting_period_ms {
@@ -84,54 +98,49 @@ pub(super) fn check_parameters(
     if new.list_base != first.list_base {
         return Err(AdmissionError::ParameterFixed { name: "list_base" });
     }
+    // Narrower than a genesis may have them, for nobody could come back from there: with a window of seconds nothing
+    // that is signed away from the network arrives in time, and with clocks nearer than they are kept no fresh block
+    // is taken; and with a long heartbeat clients call an idle network stale. What a network began with it may keep.
+    let (clock, window) = (PARAMETERS_CLOCK_MS_MIN, PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN);
+    let heartbeat = clock..=PARAMETERS_HEARTBEAT_MS_MAX;
+    for (name, figure, may_be, range) in [
+        (
+            "valid_until_window_ms",
+            (|p| p.valid_until_window_ms) as fn(&v1::Parameters) -> u64,
+            window..=VALID_UNTIL_WINDOW_MS_MAX,
+            "3 min to 5 min",
+        ),
+        ("clock_behind_ms", |p| p.clock_behind_ms, clock..=CLOCK_BEHIND_MS_MAX, "1 s to 60 s"),
+        ("clock_ahead_ms", |p| p.clock_ahead_ms, clock..=CLOCK_AHEAD_MS_MAX, "1 s to 5 s"),
+        ("heartbeat_ms", |p| p.heartbeat_ms, heartbeat, "1 s to 20 s"),
+    ] {
+        let value = figure(new);
+        if value != figure(&old) && !may_be.contains(&value) {
+            return Err(AdmissionError::ParameterRange { name, value, range });
+        }
+    }
     check_figures(new).map_err(|crate::genesis::OutOfRange { name, value, range }| {
         AdmissionError::ParameterRange { name, value, range }
     })?;
-    // Narrower than a genesis may have them, for nobody could come back from there: with a window of seconds nothing
-    // that is signed away from the network arrives in time, and with clocks nearer than they are kept no fresh block
-    // is taken. A network that began with less may keep it.
-    let floor = |name, new: u64, old: u64, min: u64, range| {
-        if new == old || new >= min {
-            Ok(())
-        } else {
-            Err(AdmissionError::ParameterRange { name, value: new, range })
-        }
-    };
-    let (window_ms, window_min) = (new.valid_until_window_ms, PARAMETERS_VALID_UNTIL_WINDOW_MS_MIN);
-    let old_ms = old.valid_until_window_ms;
-    floor("valid_until_window_ms", window_ms, old_ms, window_min, "1 min to 5 min")?;
-    for (name, new, old) in [
-        ("clock_behind_ms", new.clock_behind_ms, old.clock_behind_ms),
-        ("clock_ahead_ms", new.clock_ahead_ms, old.clock_ahead_ms),
-        ("heartbeat_ms", new.heartbeat_ms, old.heartbeat_ms),
-    ] {
-        floor(name, new, old, PARAMETERS_CLOCK_MS_MIN, "1 s to 60 s")?;
-    }
-    Ok(())
+    Ok(old)
 }
 
 /// The figures bind the next block: its parent state holds them.
 fn set_parameters<V: StateView + ?Sized>(
     context: &Context<'_>,
+    previous: &Hash,
     new: &v1::Parameters,
     roster: &Roster,
     state: &mut Overlay<'_, V>,
 ) -> Result<u64, AdmissionError> {
-    check_parameters(context, new)?;
-    // An earlier transaction of this block may have set some.
-    let leaf = TreeKey::parameters();
-    let old: v1::Parameters =
-        read(state, &leaf)?.ok_or_else(|| StateFault::new("the parameters are missing"))?;
-    if old == *new {
-        return Err(AdmissionError::ParametersUnchanged);
-    }
+    let old = check_parameters(context, previous, new, state)?;
     // More than there are would be a promise that nobody keeps.
     let archives = roster.archives(state)?;
     let min = new.archives_min;
     if min > old.archives_min && archives < usize::try_from(min).unwrap_or(usize::MAX) {
         return Err(AdmissionError::ArchivesMin { archives, min });
     }
-    state.put(leaf, encode(new));
+    state.put(TreeKey::parameters(), encode(new));
     Ok(context.frame.height.saturating_add(PARAMETERS_DELAY))
 }
 
@@ -220,7 +229,7 @@ fn replace_operator<V: StateView + ?Sized>(
     }
     if roster.is_seated(&organization) && operator.archive && !keys.archive {
         let archives = roster.archives(state)?;
-        Roster::require_archives(context, archives, archives.saturating_sub(1))?;
+        Roster::require_archives(state, archives, archives.saturating_sub(1))?;
     }
     // The governance key may be in the wrong hands. All else is of a node that may hold the seat until the join.
     operator.governance_key = keys.governance_key.to_vec();
@@ -256,7 +265,7 @@ fn remove_operator<V: StateView + ?Sized>(
         let archives = roster.archives(state)?;
         roster.unseat(organization);
         roster.require_quorum(context)?;
-        Roster::require_archives(context, archives, roster.archives(state)?)?;
+        Roster::require_archives(state, archives, roster.archives(state)?)?;
     }
     roster.remove_operator(organization);
     // Nothing of it may join any more.

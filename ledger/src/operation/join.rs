@@ -69,7 +69,7 @@ pub(super) fn run<V: StateView + ?Sized>(
     record.pending = None;
     use_key(context, &op.validator_key, state);
     state.put(TreeKey::operator(&operator), encode(&record));
-    Roster::require_archives(context, archives, roster.archives(state)?)?;
+    Roster::require_archives(state, archives, roster.archives(state)?)?;
     roster.write(state);
     let validator_key = op.validator_key;
     Ok(vec![GovernanceEvent::Joined { operator, validator_key, effective_height }])

@@ -171,12 +171,12 @@ impl Roster {
 
     /// Fewer archives than `archives_min`, and fewer than before: then history might be lost (PROTOCOL §6.5). A
     /// network that has too few already may still change.
-    pub(super) fn require_archives(
-        context: &Context<'_>,
+    pub(super) fn require_archives<V: StateView + ?Sized>(
+        view: &V,
         before: usize,
         archives: usize,
     ) -> Result<(), AdmissionError> {
-        let min = context.frame.parameters.archives_min;
+        let min = parameters(view)?.archives_min;
         if archives < before && archives < usize::try_from(min).unwrap_or(usize::MAX) {
             return Err(AdmissionError::ArchivesMin { archives, min });
         }
@@ -211,6 +211,11 @@ impl Roster {
 /// The first height at which a change of this block is in force.
 pub(super) const fn effective_height(context: &Context<'_>) -> u64 {
     context.frame.height.saturating_add(MEMBERSHIP_DELAY)
+}
+
+/// The figures of the next block. An earlier transaction of this one may have set them.
+pub(super) fn parameters<V: StateView + ?Sized>(view: &V) -> Result<v1::Parameters, StateFault> {
+    read(view, &TreeKey::parameters())?.ok_or_else(|| StateFault::new("the parameters are missing"))
 }
 
 /// What is written about a member, also one that is none any more.

@@ -31,8 +31,8 @@ pub(super) fn run<V: StateView + ?Sized>(
     if expires_ms > latest_ms {
         return Err(AdmissionError::ProposalTooLong { expires_ms, latest_ms });
     }
-    if let Ok(Change::SetParameters(new)) = Change::check(&op.proposal) {
-        change::check_parameters(context, &new)?;
+    if let Ok(Change::SetParameters { previous, parameters }) = Change::check(&op.proposal) {
+        change::check_parameters(context, &previous, &parameters, state)?;
     }
     if read::<v1::ProposalRecord>(state, &TreeKey::proposal(&hash))?.is_some() {
         return Err(AdmissionError::ProposalExists { proposal: hash });

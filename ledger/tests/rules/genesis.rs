@@ -35,6 +35,9 @@ fn every_figure_is_within_its_range() {
     assert_eq!(named(parameter(|p| p.heartbeat_ms = 0)), "heartbeat_ms");
     assert_eq!(named(parameter(|p| p.clock_behind_ms = u64::MAX)), "clock_behind_ms");
     assert_eq!(named(parameter(|p| p.clock_ahead_ms = 0)), "clock_ahead_ms");
+    // A light client takes headers that are 10 s ahead, and calls an answer stale that is a minute old.
+    assert_eq!(named(parameter(|p| p.clock_ahead_ms = 5_001)), "clock_ahead_ms");
+    assert_eq!(named(parameter(|p| p.heartbeat_ms = 30_001)), "heartbeat_ms");
     assert_eq!(named(parameter(|p| p.trusting_period_ms = 1)), "trusting_period_ms");
     assert_eq!(named(parameter(|p| p.archives_min = 129)), "archives_min");
     // Every admissible transaction fits into an empty block.

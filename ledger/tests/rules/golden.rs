@@ -157,7 +157,7 @@ fn governance(out: &mut Vectors) {
     let genesis = *world.chain.hash();
     let admitted = admit_keys("ministry", "");
     let figures = set_parameters(|parameters| {
-        parameters.valid_until_window_ms = 120_000;
+        parameters.valid_until_window_ms = 240_000;
         parameters.heartbeat_ms = 5_000;
         parameters.block_bytes_max = 4 * 1024 * 1024;
     });

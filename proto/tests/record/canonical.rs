@@ -31,6 +31,7 @@ const MESSAGES: &[(&str, Again)] = &messages![
     Accredit NewGrant Withdraw EndedGrant PublishType TypeVersion TypePolicy ReasonRule CreateList SetStatus
     SetEnrollment EnrollmentRequest ActingStatement GrantIndex GrantName CredentialType TypeVersionRecord StatusList
     StatusChunk EntryRecord EntryDates Enrollment Reservation EnrollmentEntries Usage ApprovedOperation
+    SetParameters
     ReadStatement ReadEntries ReadEnrollment ReadContents
 ];
 
