@@ -64,12 +64,11 @@ impl World {
     /// The operators go over to another window.
     async fn set_window(&self, client: &Client, window_ms: u64) {
         let mut parameters = client.parameters().await.unwrap().even_if_stale().clone();
-        let previous = parameters_hash(&parameters).to_vec();
+        parameters.previous = parameters_hash(&parameters).to_vec();
         parameters.valid_until_window_ms = window_ms;
-        let set = v1::SetParameters { previous, parameters: Some(parameters) };
         let proposal = v1::Proposal {
             expires_ms: self.now_ms() + 60_000,
-            change: Some(v1::Change { change: Some(Change::SetParameters(set)) }),
+            change: Some(v1::Change { change: Some(Change::SetParameters(parameters)) }),
         };
         let hash = proposal_hash(&client.genesis_hash(), &proposal);
         let submitter = &self.ministries.registrar;

@@ -126,6 +126,7 @@ pub fn default_parameters() -> v1::Parameters {
         block_signature_checks_max: 8_000,
         archives_min: 1,
         list_base: "https://status.sillok.example/lists/".to_owned(),
+        previous: Vec::new(),
     }
 }
 
@@ -304,6 +305,7 @@ fn within(
 
 fn check_parameters(p: &v1::Parameters) -> Result<(), GenesisError> {
     check_figures(p)?;
+    within("previous", u64::try_from(p.previous.len()).unwrap_or(u64::MAX), 0..=0, "0 bytes")?;
     // A list's URI is `list_base` followed by its id.
     let list_base = || p.list_base.clone();
     let name = p.list_base.strip_suffix('/').ok_or_else(|| GenesisError::ListBase {

@@ -165,12 +165,11 @@ fn deactivate(ledger: &Ledger, device: u8) -> v1::Transaction {
 /// The one operator sets figures: opening the proposal is executing it.
 fn set_parameters(ledger: &Ledger, change: impl Fn(&mut v1::Parameters)) -> v1::Transaction {
     let mut parameters = ledger.tip().parameters.clone();
-    let previous = parameters_hash(&parameters).to_vec();
+    parameters.previous = parameters_hash(&parameters).to_vec();
     change(&mut parameters);
-    let set = v1::SetParameters { previous, parameters: Some(parameters) };
     let proposal = v1::Proposal {
         expires_ms: ledger.tip().header.time_ms + 3_600_000,
-        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(set)) }),
+        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(parameters)) }),
     };
     let operator = organization_digest(&organization()).to_vec();
     let operation = Op::Propose(v1::Propose { operator, proposal: Some(proposal) });

@@ -73,7 +73,7 @@ pub enum Tag {
     TreeKey,
     /// Name of a [`crate::v1::Proposal`].
     GovernanceProposal,
-    /// The figures that others were made of: [`crate::v1::SetParameters`].
+    /// The figures that others were made of: [`crate::v1::Parameters`].
     Parameters,
     /// Name of a credential type.
     CredentialType,

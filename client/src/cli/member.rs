@@ -367,9 +367,7 @@ async fn set_parameters(
     output.line("figures of the network, from the block after the last approval on:");
     output.facts(&changed);
     output.line("");
-    let previous = parameters_hash(&old).to_vec();
-    let set = v1::SetParameters { previous, parameters: Some(new) };
-    open(&client, Change::SetParameters(set), arguments, Some(yes), output).await
+    open(&client, Change::SetParameters(new), arguments, Some(yes), output).await
 }
 
 /// What an open proposal would change of the figures in force, which are proved; nothing of other proposals.
@@ -378,16 +376,16 @@ async fn difference(
     proposed: &Proposed,
     time_ms: u64,
 ) -> Result<Vec<(&'static str, String)>, Failure> {
-    let Some(Change::SetParameters(set)) = proposed.change() else { return Ok(Vec::new()) };
+    let Some(Change::SetParameters(new)) = proposed.change() else { return Ok(Vec::new()) };
     if proposed.progress(time_ms) != Progress::Open {
         return Ok(Vec::new());
     }
     let in_force = client.parameters().await?.even_if_stale().clone();
-    if set.previous != parameters_hash(&in_force).0 {
+    if new.previous != parameters_hash(&in_force).0 {
         let gone = "it was made of figures that are not in force any more; propose again";
         return Ok(vec![("would change", gone.to_owned())]);
     }
-    let changed = operation::difference(&in_force, &set.parameters.clone().unwrap_or_default());
+    let changed = operation::difference(&in_force, new);
     let lines: Vec<String> =
         changed.into_iter().map(|(name, change)| format!("{name} {change}")).collect();
     Ok(vec![("would change", lines.join("\n"))])
@@ -415,6 +413,7 @@ impl FigureArguments {
             // A client takes them from the genesis, so nobody changes them.
             trusting_period_ms: old.trusting_period_ms,
             list_base: old.list_base.clone(),
+            previous: parameters_hash(old).to_vec(),
         }
     }
 }

@@ -128,10 +128,9 @@ pub(super) fn change(network: &str, change: Option<&Change>) -> Vec<(&'static st
         }
         Some(Change::Accredit(grant)) => of("accredit", new_grant(network, Some(grant))),
         Some(Change::Withdraw(grant)) => of("withdraw", ended_grant(network, Some(grant))),
-        Some(Change::SetParameters(set)) => {
-            let made_of = vec![("made of", hex::encode(&set.previous))];
-            let figures = parameters(&set.parameters.clone().unwrap_or_default());
-            of("set parameters", [figures, made_of].concat())
+        Some(Change::SetParameters(figures)) => {
+            let made_of = vec![("made of", hex::encode(&figures.previous))];
+            of("set parameters", [parameters(figures), made_of].concat())
         }
         None => of("none that this version knows; update this program before you sign", Vec::new()),
     }

@@ -192,11 +192,7 @@ fn begin(
         }
         Change::Parameters => {
             let old = record.read(&TreeKey::parameters()).unwrap_or_default();
-            let set = v1::SetParameters {
-                previous: parameters_hash(&old).to_vec(),
-                parameters: Some(other_figures(&old, random)),
-            };
-            (0, None, propose(Wire::SetParameters(set)))
+            (0, None, propose(Wire::SetParameters(other_figures(&old, random))))
         }
     };
     Some(Doing {
@@ -226,6 +222,7 @@ fn other_figures(old: &v1::Parameters, random: &mut Random) -> v1::Parameters {
             old.block_signature_checks_max.into(),
             &[6_000, 8_000, 9_000],
         ) as u32,
+        previous: parameters_hash(old).to_vec(),
         ..old.clone()
     }
 }

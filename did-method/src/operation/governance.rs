@@ -54,7 +54,7 @@ pub enum Change {
     SetParameters {
         /// See [`crate::parameters_hash`]: of the figures that these were made of.
         previous: Hash,
-        /// The new ones.
+        /// The new ones, which name the previous.
         parameters: v1::Parameters,
     },
 }
@@ -165,10 +165,10 @@ impl Change {
             }
             Wire::Accredit(grant) => NewGrant::check(grant).map(Self::Accredit),
             Wire::Withdraw(grant) => EndedGrant::check(grant).map(Self::Withdraw),
-            Wire::SetParameters(set) => Ok(Self::SetParameters {
-                previous: hash(&set.previous, "previous")?,
-                parameters: set.parameters.clone().unwrap_or_default(),
-            }),
+            Wire::SetParameters(figures) => {
+                let previous = hash(&figures.previous, "previous")?;
+                Ok(Self::SetParameters { previous, parameters: figures.clone() })
+            }
         }
     }
 }

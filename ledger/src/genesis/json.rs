@@ -111,6 +111,7 @@ pub fn from_json(text: &str) -> Result<Chain, GenesisError> {
             block_signature_checks_max: p.block_signature_checks_max,
             archives_min: p.archives_min,
             list_base: p.list_base,
+            previous: Vec::new(),
         }),
         organizations: file
             .organizations

@@ -82,7 +82,7 @@ pub(super) fn check_parameters<V: StateView + ?Sized>(
     view: &V,
 ) -> Result<v1::Parameters, AdmissionError> {
     let (old, first) = (parameters(view)?, context.frame.chain.parameters());
-    if old == *new {
+    if old == (v1::Parameters { previous: old.previous.clone(), ..new.clone() }) {
         return Err(AdmissionError::ParametersUnchanged);
     }
     // All figures are named: a late approval of what was made of others would undo what was decided meanwhile.

@@ -40,6 +40,7 @@ fn every_figure_is_within_its_range() {
     assert_eq!(named(parameter(|p| p.heartbeat_ms = 30_001)), "heartbeat_ms");
     assert_eq!(named(parameter(|p| p.trusting_period_ms = 1)), "trusting_period_ms");
     assert_eq!(named(parameter(|p| p.archives_min = 129)), "archives_min");
+    assert_eq!(named(parameter(|p| p.previous = vec![0; 32])), "previous");
     // Every admissible transaction fits into an empty block.
     assert_eq!(named(parameter(|p| p.block_bytes_max = 1_048_575)), "block_bytes_max");
     assert_eq!(named(parameter(|p| p.block_state_writes_max = 19_999)), "block_state_writes_max");

@@ -18,13 +18,12 @@ pub(crate) fn set(change: impl Fn(&mut v1::Parameters) + 'static) -> Motion {
         let old = &world.tip.parameters;
         let mut new = old.clone();
         change(&mut new);
-        made_of(old, &new)
+        Change::SetParameters(made_of(old, &new))
     })
 }
 
-fn made_of(old: &v1::Parameters, new: &v1::Parameters) -> Change {
-    let previous = parameters_hash(old).to_vec();
-    Change::SetParameters(v1::SetParameters { previous, parameters: Some(new.clone()) })
+fn made_of(old: &v1::Parameters, new: &v1::Parameters) -> v1::Parameters {
+    v1::Parameters { previous: parameters_hash(old).to_vec(), ..new.clone() }
 }
 
 /// As [`set`], as it is now, whatever is in force when it is approved.
@@ -215,8 +214,9 @@ fn of_two_changes_in_a_block_the_second_is_made_of_the_first() {
     let second = carried(|parameters| parameters.heartbeat_ms = 6_000);
     check(&[], together(&[first(), second]), refused("FIGURES_CHANGED"));
     let second = at_once(&motion(|world| {
-        let old = v1::Parameters { heartbeat_ms: 5_000, ..world.tip.parameters.clone() };
-        made_of(&old, &v1::Parameters { heartbeat_ms: 6_000, ..old.clone() })
+        let genesis = &world.tip.parameters;
+        let old = made_of(genesis, &v1::Parameters { heartbeat_ms: 5_000, ..genesis.clone() });
+        Change::SetParameters(made_of(&old, &v1::Parameters { heartbeat_ms: 6_000, ..old.clone() }))
     }));
     let world = check(&[], together(&[first(), second]), ACCEPTED);
     assert_eq!(world.tip.parameters.heartbeat_ms, 6_000);
@@ -228,7 +228,8 @@ fn of_two_changes_in_a_block_the_second_is_made_of_the_first() {
     let wide = carried(|parameters| parameters.clock_ahead_ms = 2_000);
     let back = at_once(&motion(|world| {
         let narrow = &world.tip.parameters;
-        made_of(&v1::Parameters { clock_ahead_ms: 2_000, ..narrow.clone() }, narrow)
+        let wide = made_of(narrow, &v1::Parameters { clock_ahead_ms: 2_000, ..narrow.clone() });
+        Change::SetParameters(made_of(&wide, narrow))
     }));
     assert_eq!(outcome(&mut world, &together(&[wide, back])), refused("PARAMETER_RANGE"));
 }

@@ -8,12 +8,11 @@ use sillok_proto::v1;
 /// The one operator sets figures: opening the proposal is executing it.
 fn set_parameters(ledger: &Ledger, change: impl Fn(&mut v1::Parameters)) {
     let mut parameters = ledger.tip().parameters.clone();
-    let previous = parameters_hash(&parameters).to_vec();
+    parameters.previous = parameters_hash(&parameters).to_vec();
     change(&mut parameters);
-    let set = v1::SetParameters { previous, parameters: Some(parameters) };
     let proposal = v1::Proposal {
         expires_ms: now_ms() + 3_600_000,
-        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(set)) }),
+        change: Some(v1::Change { change: Some(v1::change::Change::SetParameters(parameters)) }),
     };
     let propose = v1::Propose { operator: operator(), proposal: Some(proposal) };
     let operation = v1::operation::Operation::Propose(propose);

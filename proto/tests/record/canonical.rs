@@ -31,7 +31,6 @@ const MESSAGES: &[(&str, Again)] = &messages![
     Accredit NewGrant Withdraw EndedGrant PublishType TypeVersion TypePolicy ReasonRule CreateList SetStatus
     SetEnrollment EnrollmentRequest ActingStatement GrantIndex GrantName CredentialType TypeVersionRecord StatusList
     StatusChunk EntryRecord EntryDates Enrollment Reservation EnrollmentEntries Usage ApprovedOperation
-    SetParameters
     ReadStatement ReadEntries ReadEnrollment ReadContents
 ];
 

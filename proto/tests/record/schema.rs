@@ -114,9 +114,8 @@ fn a1_a18_every_field_of_a_transaction_is_on_this_list() {
         ),
         (
             "Parameters",
-            "valid_until_window_ms heartbeat_ms clock_behind_ms clock_ahead_ms trusting_period_ms block_bytes_max block_state_writes_max block_signature_checks_max archives_min list_base",
+            "valid_until_window_ms heartbeat_ms clock_behind_ms clock_ahead_ms trusting_period_ms block_bytes_max block_state_writes_max block_signature_checks_max archives_min list_base previous",
         ),
-        ("SetParameters", "previous parameters"),
         ("UpdateDid", "did previous document_hash recovery"),
     ];
     // A18: neither here nor in any leaf is an amount, a balance, a fee or a price.
