@@ -91,7 +91,8 @@ mod as_of {
         /// One operation, ordered; its height and ledger time.
         async fn run(&self, draft: OperationDraft, keys: &[&SecretKey]) -> (u64, u64) {
             let Self { client, registrar } = self;
-            let mut partly = client.partly(&registrar.did, draft, client.valid_until_ms());
+            let mut partly =
+                client.partly(&registrar.did, draft, client.valid_until_ms().await.unwrap());
             for key in keys {
                 partly.sign(0, key).unwrap();
             }
